@@ -1,0 +1,94 @@
+"""Frozen facts that a policy may read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cluster.config import Tier
+from model.config import Size
+
+
+@dataclass(frozen=True, slots=True)
+class SizeState:
+    """One size as the router sees it now."""
+
+    size: Size
+    num_replicas: int  # replicas that can serve
+    ongoing: int  # requests accepted and not ended, over all replicas
+    slots: int  # requests that the running replicas decode at once
+    max_context_tokens: int
+    usd_per_mtoken: float
+    wakes: bool = False  # no replica yet, but the first request starts one
+
+    @property
+    def load(self) -> float:
+        """Ongoing requests per decoding slot; infinite without a replica."""
+        return self.ongoing / self.slots if self.slots else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All sizes at one instant, cheapest first."""
+
+    sizes: tuple[SizeState, ...]
+
+    def __getitem__(self, size: Size) -> SizeState:
+        """State of one size; KeyError when it is not served."""
+        for state in self.sizes:
+            if state.size is size:
+                return state
+        raise KeyError(size)
+
+    def get(self, size: Size) -> SizeState | None:
+        """State of one size, or None when it is not served."""
+        return next((state for state in self.sizes if state.size is size), None)
+
+
+class Reason(StrEnum):
+    """Why a size was chosen."""
+
+    EXPLICIT = "explicit"
+    CHEAPEST = "cheapest"  # cheapest size whose expected quality keeps the tier's promise
+    BEST = "best"  # no size keeps the promise: the best one allowed
+    SPILLED = "spilled"  # the chosen size is under pressure, a neighbour has room
+    FELL_BACK = "fell_back"  # the chosen size has no replica
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """What the policy knows of a request. Exactly one of `size` and `tier` is set."""
+
+    size: Size | None
+    tier: Tier | None
+    difficulty: float  # [0, 1]
+    prompt_tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which size works on a request, and why in words a person can read."""
+
+    size: Size
+    tier: Tier | None
+    reason: Reason
+    detail: str
+    expected_quality: Mapping[Size, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Shed:
+    """Refused: no allowed size has room or a replica."""
+
+    message: str
+    retry_after_s: float
+    starting: bool  # True: nothing is up yet; False: everything is full
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """First item of every routed stream: who works on the request."""
+
+    decision: Decision
+    replica: str
+    checkpoint: str
