@@ -123,8 +123,8 @@ class ClusterConfig(_Branch):
             facts = SIZES[size]
             if config.tensor_parallel > facts.max_degree or facts.kv_heads % config.tensor_parallel:
                 raise ValueError(
-                    f"sizes.{size}.tensor_parallel={config.tensor_parallel} does not divide the {facts.kv_heads} KV heads "
-                    f"of {size}; choose a divisor"
+                    f"sizes.{size}.tensor_parallel={config.tensor_parallel} does not divide the {facts.kv_heads} KV "
+                    f"heads of {size}; choose a divisor"
                 )
         return self
 

@@ -92,3 +92,49 @@ class Placed:
     decision: Decision
     replica: str
     checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankStatus:
+    """One process of a replica."""
+
+    rank: int
+    pid: int
+    weight_bytes: int
+    shard_shapes: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One engine and the ranks under it."""
+
+    replica: str
+    checkpoint: str
+    running: int
+    waiting: int
+    free_kv_tokens: int
+    total_kv_tokens: int
+    start_s: Mapping[str, float]  # part of the start -> seconds
+    ranks: tuple[RankStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeStatus:
+    """One size: what is in its slot and who serves it."""
+
+    size: Size
+    checkpoint: str
+    stand_in: bool
+    parameters: int
+    tensor_parallel: int
+    usd_per_mtoken: float
+    ready: bool
+    ongoing: int
+    replicas: tuple[ReplicaStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """The whole cluster at one instant."""
+
+    sizes: tuple[SizeStatus, ...]
