@@ -86,6 +86,14 @@ class Shed:
 
 
 @dataclass(frozen=True, slots=True)
+class Hello:
+    """First item of a replica's stream: who answers."""
+
+    replica: str
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """First item of every routed stream: who works on the request."""
 
