@@ -53,7 +53,9 @@ class SizeConfig(_Branch):
     revision: str | None = Field(None, description="Commit or version of a hub checkpoint; none means newest.")
     tensor_parallel: int = Field(1, ge=1, le=16, description="Ranks per replica; divides the size's attention heads.")
     gpus_per_rank: float = Field(0, ge=0, le=1, description="GPUs that a rank takes; 0 runs on CPU.")
-    cpus_per_rank: float = Field(0, ge=0, description="CPUs that Ray reserves for a rank; 0 shares what is there.")
+    cpus_per_rank: float = Field(
+        1, gt=0, description="CPUs that Ray reserves for a rank; a laptop may promise more than it has."
+    )
     threads_per_rank: int = Field(1, ge=1, le=256, description="Threads torch uses in a rank on CPU.")
     engine: EngineConfig = Field(EngineConfig(), description="Settings of each replica's engine.")
     replicas: AutoscaleConfig = Field(AutoscaleConfig(), description="Bounds and pace of scaling.")

@@ -1,0 +1,124 @@
+"""A private Ray on this machine: started, watched, and gone without a trace."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import ray
+from ray import serve
+from ray.serve.config import gRPCOptions
+from ray.serve.schema import ApplicationStatus
+
+from cluster.build import APP_NAME
+from cluster.config import ClusterConfig
+
+_STORE_BYTES: Final = 80 * 2**20  # tokens are small; Ray would take 30 % of memory
+_POLL_S: Final = 0.25
+
+
+class StartError(Exception):
+    """The application did not come up; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a start stands."""
+
+    elapsed_s: float
+    step: str
+    deployments: dict[str, str]  # deployment -> what it is doing
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the two faces listen, and the gRPC services that Serve shall know."""
+
+    host: str
+    http_port: int
+    grpc_port: int
+    grpc_servicer_functions: Sequence[str]
+
+
+@contextlib.contextmanager
+def ray_here(config: ClusterConfig) -> Iterator[Path]:
+    """A Ray of our own in a temporary folder; everything is gone afterwards, whatever happened in between."""
+    folder = Path(tempfile.mkdtemp(prefix="gemmule-"))  # short: socket paths may have 107 bytes
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=_promised_cpus(config),
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _temp_dir=str(folder),
+        )
+        yield folder
+    finally:
+        with contextlib.suppress(Exception):
+            serve.shutdown()
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(
+    app: serve.Application, endpoint: Endpoint, report: Callable[[Progress], None], timeout_s: float = 600.0
+) -> None:
+    """Deploy the application on the Ray at hand and return when every size is ready; raises `StartError`."""
+    began_s = time.monotonic()
+    report(Progress(0.0, "starting Ray Serve", {}))
+    serve.start(
+        http_options={"host": endpoint.host, "port": endpoint.http_port},
+        grpc_options=gRPCOptions(
+            port=endpoint.grpc_port,
+            grpc_servicer_functions=list(endpoint.grpc_servicer_functions),
+            enable_reflection=True,
+        ),
+    )
+    serve._run(app, name=APP_NAME, route_prefix="/", _blocking=False)
+    while True:
+        elapsed_s = time.monotonic() - began_s
+        state = serve.status().applications.get(APP_NAME)
+        if state is not None:
+            doing = {
+                name: _words(overview.status.value, overview.message) for name, overview in state.deployments.items()
+            }
+            report(Progress(elapsed_s, "loading the sizes", doing))
+            if state.status is ApplicationStatus.RUNNING:
+                return
+            if state.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+                failed = [o.message for o in state.deployments.values() if o.message] or [state.message]
+                raise StartError("\n".join(_cause(message) for message in failed))
+        if elapsed_s > timeout_s:
+            raise StartError(f"not ready after {timeout_s:.0f} s")
+        time.sleep(_POLL_S)
+
+
+def _promised_cpus(config: ClusterConfig) -> int:
+    """CPUs that Ray may hand out: enough for every replica at its upper bound; a laptop shares what it has."""
+    wanted = sum(c.replicas.max_replicas * c.tensor_parallel * c.cpus_per_rank for c in config.sizes.values())
+    return max(os.cpu_count() or 1, int(wanted) + 4)
+
+
+def _words(status: str, message: str) -> str:
+    """A deployment's state in a few words."""
+    if status in ("HEALTHY", "RUNNING"):
+        return "ready"
+    return "failed" if "FAILED" in status or (message and "Traceback" in message) else "starting"
+
+
+def _cause(message: str) -> str:
+    """The last line of a traceback: the message of our own error."""
+    lines = [line for line in message.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"

@@ -1,0 +1,245 @@
+"""Opens the stream of a request on the size that the policy chooses; lives in every ingress process.
+
+Size and tier are decided here, since a Serve request router sees one deployment only; which replica of the size answers
+is Serve's choice.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Final
+
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from cluster.config import ClusterConfig
+from cluster.policy import choose
+from cluster.snapshot import (
+    ClusterStatus,
+    Decision,
+    Hello,
+    Placed,
+    Reason,
+    ReplicaStatus,
+    RouteFacts,
+    Shed,
+    SizeState,
+    SizeStatus,
+    Snapshot,
+)
+from model.config import CONTEXT_TOKENS, Size
+from model.errors import (
+    Code,
+    DeadlineExceededError,
+    Fault,
+    GemmuleError,
+    NotReadyError,
+    OverloadedError,
+    ReplicaLostError,
+)
+from model.events import Event, Failed
+from model.request import GenerationRequest
+
+log = logging.getLogger("gemmule.router")
+
+_POLL_S: Final = 0.5
+_GRACE_S: Final = 2.0  # the engine ends a late request itself; this is for an engine that cannot
+_RETRYABLE: Final = frozenset({Code.REPLICA_LOST, Code.NOT_READY, Code.OVERLOADED})
+
+
+class Router:
+    """Snapshot, decide, open the stream; retry or fall back before the first token, never after it."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        handles: Mapping[Size, DeploymentHandle],
+        names: Mapping[Size, tuple[str, bool, int]],
+    ) -> None:
+        """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
+        self._config = config
+        self._handles = handles
+        self._names = names
+        self._ongoing: Counter[Size] = Counter()
+        self._replicas: dict[Size, tuple[ReplicaStatus, ...]] = {}
+        self._poll: asyncio.Future[list[None]] | None = None
+
+    async def start(self) -> None:
+        """Begin to watch the sizes; needs a running event loop."""
+        if self._poll is None:
+            looks = (self._watch(size) for size in self._config.sizes)
+            self._poll = asyncio.ensure_future(asyncio.gather(*looks))
+
+    async def close(self) -> None:
+        """Stop watching."""
+        if self._poll is not None:
+            self._poll.cancel()
+            await asyncio.gather(self._poll, return_exceptions=True)
+            self._poll = None
+
+    def snapshot(self) -> Snapshot:
+        """All served sizes, cheapest first."""
+        states = [self._state(size) for size in self._config.sizes]
+        return Snapshot(tuple(sorted(states, key=lambda state: state.usd_per_mtoken)))
+
+    async def status(self) -> ClusterStatus:
+        """Sizes, replicas and ranks as last seen (at most a second old)."""
+        return ClusterStatus(tuple(self._size_status(size) for size in self._config.sizes))
+
+    async def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
+        """`Placed`, then the events of one request.
+
+        Raises a `GemmuleError` as long as nothing was sent: shed, no replica, lost before the first token. After that
+        a loss is the last event. Before the first token a lost or full replica is tried once more: an explicit size on
+        the same size, a tier where the policy says, without the size that failed.
+        """
+        decision = self._decide(facts, without=())
+        deadline_s = asyncio.get_running_loop().time() + request.timeout_s + _GRACE_S
+        for attempt in range(2):
+            started = False
+            try:
+                async with aclosing(self._open(decision, request, deadline_s)) as stream:
+                    async for item in stream:
+                        started = True
+                        yield item
+                return
+            except GemmuleError as error:
+                if started or attempt or error.fault.code not in _RETRYABLE:
+                    raise
+                decision = self._again(facts, decision, error)
+                log.info("retried", extra={"request_id": request.request_id, "size": decision.size})
+
+    def _decide(self, facts: RouteFacts, without: Iterable[Size]) -> Decision:
+        excluded = frozenset(without)
+        now = Snapshot(tuple(state for state in self.snapshot().sizes if state.size not in excluded))
+        match choose(facts, now, self._config):
+            case Shed(message=message, retry_after_s=wait_s, starting=True):
+                raise NotReadyError(message, wait_s)
+            case Shed(message=message, retry_after_s=wait_s):
+                raise OverloadedError(message, wait_s)
+            case decision:
+                return decision
+
+    def _again(self, facts: RouteFacts, failed: Decision, error: GemmuleError) -> Decision:
+        """Where a request goes whose first attempt ended before a token; raises `error` when there is nowhere."""
+        if facts.tier is None:
+            if error.fault.code is Code.OVERLOADED:
+                raise error
+            return failed
+        others = set(self._config.tiers[facts.tier].sizes) & set(self._config.sizes) - {failed.size}
+        if not others:
+            raise error
+        decision = self._decide(facts, without=(failed.size,))
+        detail = f"{failed.size} {error.fault.reason.replace('_', ' ')}; {decision.size} answers instead"
+        return Decision(decision.size, decision.tier, Reason.FELL_BACK, detail, decision.expected_quality)
+
+    async def _open(
+        self, decision: Decision, request: GenerationRequest, deadline_s: float
+    ) -> AsyncGenerator[Placed | Event, None]:
+        """One attempt on one size. `Placed` is held back until the first event, so that a retry stays possible."""
+        size = decision.size
+        self._ongoing[size] += 1
+        stream: Any = None
+        hello: Hello | None = None
+        placed = False
+        try:
+            stream = self._handles[size].options(stream=True).generate.remote(request)
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline_s):
+                        item = await anext(stream)
+                except StopAsyncIteration:
+                    raise ReplicaLostError(f"{size}: the replica's stream ended without a last event") from None
+                if isinstance(item, Hello):
+                    hello = item
+                    continue
+                if not placed:
+                    if isinstance(item, Failed):
+                        raise GemmuleError(item.fault)
+                    yield Placed(decision, hello.replica if hello else str(size), hello.checkpoint if hello else "")
+                    placed = True
+                yield item
+                if not hasattr(item, "token_ids"):  # Finished or Failed: the last
+                    return
+        except TimeoutError:
+            error: GemmuleError = DeadlineExceededError("the deadline passed and the replica did not answer")
+            for event in self._end(error, request, placed):
+                yield event
+        except (RayActorError, DeploymentUnavailableError) as cause:
+            lost = ReplicaLostError(f"a replica of {size} was lost")
+            log.warning(
+                "replica lost", extra={"request_id": request.request_id, "size": size, "cause": repr(cause)[:200]}
+            )
+            for event in self._end(lost, request, placed):
+                yield event
+        except BackPressureError:
+            for event in self._end(OverloadedError(f"{size} is full", 2.0), request, placed):
+                yield event
+        except (RayError, RayServeException) as cause:
+            log.exception("replica failed", extra={"request_id": request.request_id, "size": size})
+            fault = Fault(Code.INTERNAL, "the replica failed on this request", "internal_error")
+            for event in self._end(GemmuleError(fault), request, placed, cause):
+                yield event
+        finally:
+            self._ongoing[size] -= 1
+            if stream is not None:
+                stream.cancel()  # a stream left half-read goes on to its last token otherwise
+
+    @staticmethod
+    def _end(
+        error: GemmuleError, request: GenerationRequest, placed: bool, cause: BaseException | None = None
+    ) -> tuple[Failed, ...]:
+        """An error as exception while nothing was sent, as the last event after that."""
+        if not placed:
+            raise error from cause
+        return (Failed(request.request_id, error.fault),)
+
+    def _state(self, size: Size) -> SizeState:
+        config = self._config.sizes[size]
+        replicas = self._replicas.get(size, ())
+        polled = sum(replica.running + replica.waiting for replica in replicas)
+        return SizeState(
+            size=size,
+            num_replicas=len(replicas),
+            ongoing=max(self._ongoing[size], polled),
+            slots=config.engine.max_running * len(replicas),
+            max_context_tokens=CONTEXT_TOKENS,
+            usd_per_mtoken=config.usd_per_mtoken,
+            wakes=config.replicas.min_replicas == 0,
+        )
+
+    def _size_status(self, size: Size) -> SizeStatus:
+        config = self._config.sizes[size]
+        checkpoint, stand_in, parameters = self._names[size]
+        replicas = self._replicas.get(size, ())
+        return SizeStatus(
+            size=size,
+            checkpoint=checkpoint,
+            stand_in=stand_in,
+            parameters=parameters,
+            tensor_parallel=config.tensor_parallel,
+            usd_per_mtoken=config.usd_per_mtoken,
+            ready=bool(replicas),
+            ongoing=self._state(size).ongoing,
+            replicas=replicas,
+        )
+
+    async def _watch(self, size: Size) -> None:
+        while True:
+            await self._look(size)
+            await asyncio.sleep(_POLL_S)
+
+    async def _look(self, size: Size) -> None:
+        """Ask every replica of a size how it is; those that do not answer are not there."""
+        try:
+            response = self._handles[size].broadcast("status")
+            answers = await asyncio.wait_for(response.results_async(return_exceptions=True), 5.0)
+            self._replicas[size] = tuple(answer for answer in answers if isinstance(answer, ReplicaStatus))
+        except (TimeoutError, RayError, RayServeException):
+            self._replicas[size] = ()
+        except Exception:  # the watch must outlive whatever one look runs into
+            log.exception("cannot see a size", extra={"size": size})
+            self._replicas[size] = ()

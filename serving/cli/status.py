@@ -1,0 +1,82 @@
+"""`gemmule status`: what runs, where, and how busy it is."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from serving.cli.remote import Remote
+from serving.config import Settings
+
+
+def status(url: str, as_json: bool, curl: bool, console: Console) -> int:
+    """Sizes, replicas and ranks of a running gemmule; 1 when a size has no replica."""
+    remote = Remote(url)
+    answer = remote.get("/v1/status")
+    if curl:
+        _print_curl(remote.url, console)
+    elif as_json:
+        console.print_json(json.dumps(answer))
+    else:
+        console.print(_table(answer))
+    return 0 if all(size["ready"] for size in answer["sizes"]) else 1
+
+
+def limits(settings: Settings, as_json: bool, console: Console) -> int:
+    """Every bound on what a request or the cluster may take, as configured."""
+    rows: dict[str, Any] = {
+        "server.max_body_bytes": settings.server.max_body_bytes,
+        **{f"routing.{key}": value for key, value in settings.cluster.routing.model_dump().items()},
+    }
+    for size, config in settings.cluster.sizes.items():
+        engine = config.engine.model_dump(mode="json")
+        rows |= {f"{size}.{key}": value for key, value in engine.items()}
+    if as_json:
+        console.print_json(json.dumps(rows))
+    else:
+        for key, value in rows.items():
+            console.print(f"{key:32} {value}", highlight=False)
+    return 0
+
+
+def _table(answer: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for column in ("size", "checkpoint", "replica", "rank", "pid", "weights", "running", "waiting", "KV free"):
+        table.add_column(column)
+    for size in answer["sizes"]:
+        name = size["checkpoint"] + (" (stand-in)" if size["stand_in"] else "")
+        if not size["replicas"]:
+            table.add_row(size["size"], name, "[yellow]none yet[/]")
+        for replica in size["replicas"]:
+            for rank in replica["ranks"]:
+                first = rank["rank"] == 0
+                table.add_row(
+                    size["size"] if first else "",
+                    name if first else "",
+                    replica["replica"] if first else "",
+                    str(rank["rank"]),
+                    str(rank["pid"]),
+                    f"{rank['weight_bytes'] / 2**20:,.1f} MiB",
+                    str(replica["running"]) if first else "",
+                    str(replica["waiting"]) if first else "",
+                    f"{replica['free_kv_tokens']:,} / {replica['total_kv_tokens']:,}" if first else "",
+                )
+    return table
+
+
+def _print_curl(url: str, console: Console) -> None:
+    body = '{"model": "auto", "messages": [{"role": "user", "content": "What is 12 + 30?"}]}'
+    console.print(
+        f"curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+    call = '{"model": "auto", "chat": {"messages": [{"role": "ROLE_USER", "content": "What is 12 + 30?"}]}}'
+    console.print(
+        f"grpcurl -plaintext -d '{call}' 127.0.0.1:9000 gemmule.v1.GemmuleService/Generate",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )

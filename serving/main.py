@@ -1,0 +1,164 @@
+"""The command `gemmule`. Nothing heavy is imported here; each command brings what it needs."""
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from serving.cli.remote import DEFAULT_URL, RemoteError
+from serving.config import ConfigError, Settings, load
+
+app = typer.Typer(
+    name="gemmule",
+    help="Gemma 2 in all three sizes behind one endpoint, routed by cost tier. Start with `gemmule serve`.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+_console = Console()
+_errors = Console(stderr=True)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file of settings; without it the embedded family is used.")
+]
+Url = Annotated[str, typer.Option("--url", envvar="GEMMULE_URL", help="REST address of a running gemmule.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind; default 127.0.0.1.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="REST port; default 8000.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC port; default 9000.")] = None,
+) -> None:
+    """Serve every size on this machine, in the foreground, until Ctrl-C."""
+    from serving.cli.serve import serve as command
+
+    flags = {"server.host": host, "server.http_port": http_port, "server.grpc_port": grpc_port}
+    _leave(command(_settings(config, flags), _console))
+
+
+@app.command()
+def chat(
+    url: Url = DEFAULT_URL,
+    model: Annotated[str, typer.Option("--model", "-m", help="A size (2b, 9b, 27b) or a tier.")] = "auto",
+) -> None:
+    """Talk to a running gemmule in the terminal."""
+    from serving.cli.chat import chat as command
+
+    _leave(command(url, model, _console))
+
+
+@app.command()
+def status(
+    url: Url = DEFAULT_URL,
+    json: AsJson = False,
+    curl: Annotated[bool, typer.Option("--curl", help="Print lines to paste instead.")] = False,
+    limits: Annotated[bool, typer.Option("--limits", help="Print every configured limit instead.")] = False,
+    config: Config = None,
+) -> None:
+    """Show sizes, replicas and ranks of a running gemmule."""
+    from serving.cli import status as command
+
+    if limits:
+        _leave(command.limits(_settings(config, {}), json, _console))
+    _leave(_remote(lambda: command.status(url, json, curl, _console)))
+
+
+@app.command()
+def doctor(config: Config = None, json: AsJson = False) -> None:
+    """Check Python, compiler, memory, ports and sources, and say the cure for what is missing."""
+    from serving.cli.report import print_checks
+
+    _leave(print_checks(_settings(config, {}), json, _console))
+
+
+@app.command()
+def models(config: Config = None, json: AsJson = False) -> None:
+    """List the slots: size, checkpoint, folder, parameters, degree."""
+    from serving.cli.models import models as command
+
+    _leave(command(_settings(config, {}), json, _console))
+
+
+@app.command()
+def evaluate(
+    url: Url = DEFAULT_URL,
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=10, help="Unseen tasks to ask.")] = 600,
+    seed: Annotated[int, typer.Option(help="Which tasks are drawn.")] = 1,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Sizes or tiers; default all sizes.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Requests at once.")] = 16,
+    json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot of the scores (PNG).")] = None,
+) -> None:
+    """Grade a running gemmule on unseen tasks and print the table of scores."""
+    from serving.cli.evaluate import evaluate as command
+
+    _leave(_remote(lambda: command(url, tasks, seed, model or [], concurrency, json, plot, _console)))
+
+
+@app.command()
+def distill(
+    teacher: Annotated[str, typer.Option(help="Teacher: a source (embedded:nano-27b, a folder, hf://ID).")],
+    student: Annotated[Path, typer.Option(help="Folder of the student, or a config.json to start from nothing.")],
+    data: Annotated[str, typer.Option(help="JSONL file of chats, or tasks:SEED for generated ones.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint and report.")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 2000,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Softens both distributions.")] = 1.0,
+    kl_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the teacher in the loss.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Order of data and initial weights.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on from the last state in --out.")] = True,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Also train the same student without a teacher.")
+    ] = False,
+) -> None:
+    """Distil a student from a teacher's token distribution (Gemma 2 report, 2024)."""
+    from serving.cli.distill import distill as command
+
+    options: dict[str, Any] = {
+        "student": student, "data": data, "out": out, "steps": steps, "temperature": temperature,
+        "kl_weight": kl_weight, "seed": seed, "resume": resume, "with_baseline": baseline,
+    }  # fmt: skip
+    _leave(command(teacher, options, _console))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        _console.print(f"gemmule {installed('gemmule')}", highlight=False)
+        raise typer.Exit
+
+
+def _settings(config: Path | None, flags: dict[str, Any]) -> Settings:
+    try:
+        return load(config, flags)
+    except ConfigError as error:
+        _errors.print(f"[red]✗[/] {error}", highlight=False)
+        raise typer.Exit(2) from error
+
+
+def _remote(call: Any) -> int:
+    try:
+        return int(call())
+    except RemoteError as error:
+        _errors.print(f"[red]✗[/] {error}", highlight=False)
+        return 1
+
+
+def _leave(code: int) -> NoReturn:
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
