@@ -1,0 +1,20 @@
+"""The last line before a client: every exception becomes a fault it may read."""
+
+import logging
+from typing import Final
+
+from model.errors import Code, Fault, GemmuleError
+
+log = logging.getLogger("gemmule.edge")
+
+MAX_BODY_BYTES: Final = 4 * 2**20
+
+
+def fault_of(error: BaseException, request_id: str) -> Fault:
+    """The fault of one of our errors; anything else goes to the log whole and to the client as `internal_error`."""
+    if isinstance(error, GemmuleError):
+        if error.fault.code in (Code.INTERNAL, Code.CHECKPOINT):
+            log.error("request failed inside", extra={"request_id": request_id, "cause": error.fault.message})
+        return error.fault
+    log.error("unexpected exception", extra={"request_id": request_id}, exc_info=error)
+    return Fault(Code.INTERNAL, "internal error", "internal_error")

@@ -1,0 +1,85 @@
+"""Numbers of one ingress process, declared once; `/metrics` renders them."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from cluster.snapshot import Snapshot
+from model.events import Usage
+
+NONE: Final = "none"
+"""Label of a request that ended before a size or tier was known."""
+_LABELS: Final = ("size", "tier", "code")
+# Edges around the objectives: a first token within half a second, an answer within a few.
+_TTFT_EDGES_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TOTAL_EDGES_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """All of them, in a registry of their own. Labels come from closed sets only."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "gemmule_requests", "Requests that ended, refused ones too.", _LABELS, registry=self.registry
+        )
+        self._in_flight = Gauge(
+            "gemmule_in_flight_requests", "Requests accepted and not ended, now.", registry=self.registry
+        )
+        self._ttft = Histogram(
+            "gemmule_ttft_seconds",
+            "Arrival to first event; moves when the first event goes out.",
+            ("size", "tier"),
+            buckets=_TTFT_EDGES_S,
+            registry=self.registry,
+        )
+        self._total = Histogram(
+            "gemmule_request_duration_seconds",
+            "Arrival to last event; moves when a request that was placed ends.",
+            ("size", "tier"),
+            buckets=_TOTAL_EDGES_S,
+            registry=self.registry,
+        )
+        self._prompt_tokens = Counter(
+            "gemmule_prompt_tokens", "Tokens of prompts of finished requests.", ("size", "tier"), registry=self.registry
+        )
+        self._output_tokens = Counter(
+            "gemmule_output_tokens", "Tokens of answers of finished requests.", ("size", "tier"), registry=self.registry
+        )
+        self._replicas = Gauge(
+            "gemmule_replicas", "Replicas that can serve, as this process sees it.", ("size",), registry=self.registry
+        )
+        self._ongoing = Gauge(
+            "gemmule_ongoing_requests", "Requests accepted by a size and not ended.", ("size",), registry=self.registry
+        )
+        self._slots = Gauge("gemmule_slots", "Requests that a size decodes at once.", ("size",), registry=self.registry)
+
+    def accepted(self) -> None:
+        """A request passed validation."""
+        self._in_flight.inc()
+
+    def first_event(self, size: str, tier: str, ttft_s: float) -> None:
+        """The first event of a request went out."""
+        self._ttft.labels(size, tier).observe(ttft_s)
+
+    def ended(self, size: str, tier: str, code: str, total_s: float, usage: Usage | None) -> None:
+        """An accepted request ended, however it did."""
+        self._in_flight.dec()
+        self._requests.labels(size, tier, code).inc()
+        if size != NONE:
+            self._total.labels(size, tier).observe(total_s)
+        if usage is not None:
+            self._prompt_tokens.labels(size, tier).inc(usage.prompt_tokens)
+            self._output_tokens.labels(size, tier).inc(usage.output_tokens)
+
+    def refused(self, code: str) -> None:
+        """A request did not pass validation."""
+        self._requests.labels(NONE, NONE, code).inc()
+
+    def render(self, now: Snapshot) -> bytes:
+        """Prometheus' text format, with gauges of every size."""
+        for state in now.sizes:
+            self._replicas.labels(state.size).set(state.num_replicas)
+            self._ongoing.labels(state.size).set(state.ongoing)
+            self._slots.labels(state.size).set(state.slots)
+        return generate_latest(self.registry)

@@ -1,0 +1,222 @@
+"""The routes. Each translates, calls the service, and translates back."""
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+
+from cluster.snapshot import ClusterStatus
+from model.errors import Code, Fault, GemmuleError, ModelNotFoundError, NotReadyError
+from model.events import Finished, TokenEvent
+from model.request import RequestId
+from serving.ask import Ask, ChatAsk, TextAsk, chat_ask, text_ask
+from serving.echo import echo
+from serving.edge import MAX_BODY_BYTES, fault_of
+from serving.rest.body import read_object
+from serving.rest.hangup import HungUp, beats, until_hangup
+from serving.rest.openapi import body_of, document, refusals
+from serving.rest.schemas import ChatShape, Shape, TextShape, model_object, route_headers
+from serving.rest.sse import EventStream, sse
+from serving.service import Part, Service, Started
+from serving.status import error_body, error_headers, status_of
+
+log = logging.getLogger("gemmule.rest")
+
+WAITING_S: Final = 10.0
+"""Headers wait this long for the first token; then they go, and a comment every so often."""
+_CLIENT_LEFT: Final = 499
+_STATUS: Final = TypeAdapter(ClusterStatus)
+
+Handler = Callable[[Request, RequestId], Awaitable[Response]]
+
+
+def build_app(
+    get_service: Callable[[], Service], max_body_bytes: int = MAX_BODY_BYTES, waiting_s: float = WAITING_S
+) -> FastAPI:
+    """The ASGI application; `get_service` is called once per request."""
+    face = RestFace(get_service, max_body_bytes, waiting_s)
+    app = FastAPI(
+        title="gemmule",
+        version="1",
+        description="Gemma 2 in all three sizes behind one endpoint, routed by cost tier.",
+        redirect_slashes=False,
+    )
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    app.add_exception_handler(HTTPException, face.refuse_http)
+    refused = refusals(400, 404, 413, 415, 429, 503, 504)
+    face.add(app, "POST", "/v1/chat/completions", face.chat, openapi_extra=body_of(ChatAsk), responses=refused)
+    face.add(app, "POST", "/v1/completions", face.text, openapi_extra=body_of(TextAsk), responses=refused)
+    face.add(app, "GET", "/v1/models", face.models)
+    named = {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
+    face.add(app, "GET", "/v1/models/{model:path}", face.model, openapi_extra=named, responses=refusals(404))
+    face.add(app, "GET", "/v1/status", face.status)
+    sized = {"parameters": [{"name": "size", "in": "query", "required": False, "schema": {"type": "string"}}]}
+    face.add(app, "GET", "/readyz", face.readyz, openapi_extra=sized, responses=refusals(404, 503))
+    face.add(app, "GET", "/metrics", face.metrics)
+    app.add_api_route("/healthz", healthz, methods=["GET"])
+    return app
+
+
+async def healthz() -> dict[str, str]:
+    """The process can answer; nothing else is asked."""
+    return {"status": "ok"}
+
+
+@dataclass(frozen=True, slots=True)
+class RestFace:
+    """Handlers take the request and its id; whatever they raise is answered in `add`."""
+
+    get_service: Callable[[], Service]
+    max_body_bytes: int
+    waiting_s: float
+
+    def add(self, app: FastAPI, method: str, path: str, handler: Handler, **described: Any) -> None:
+        """Add a route; the outermost frame of every request is here."""
+
+        async def guarded(request: Request) -> Response:
+            request_id = self.get_service().new_request_id()
+            try:
+                return await handler(request, request_id)
+            except HungUp:
+                return Response(status_code=_CLIENT_LEFT)
+            except Exception as error:  # nothing of an unknown exception may reach the client
+                return _refusal(fault_of(error, request_id), request_id)
+
+        guarded.__doc__ = handler.__doc__
+        name = path.strip("/").replace("/", "_")
+        app.add_api_route(path, guarded, methods=[method], name=name, response_model=None, **described)
+
+    async def chat(self, request: Request, request_id: RequestId) -> Response:
+        """Answer a chat, whole or as server-sent events."""
+        return await self._answer(request, request_id, chat_ask, ChatShape())
+
+    async def text(self, request: Request, request_id: RequestId) -> Response:
+        """Continue a text, whole or as server-sent events."""
+        return await self._answer(request, request_id, text_ask, TextShape())
+
+    async def models(self, _request: Request, request_id: RequestId) -> Response:
+        """Sizes and tiers that `model` may name."""
+        cards = await self.get_service().models()
+        return _json({"object": "list", "data": [model_object(card) for card in cards]}, request_id)
+
+    async def model(self, request: Request, request_id: RequestId) -> Response:
+        """One of them."""
+        cards = {card.id: card for card in await self.get_service().models()}
+        name = str(request.path_params["model"])
+        if name not in cards:
+            raise ModelNotFoundError(name, tuple(cards))
+        return _json(model_object(cards[name]), request_id)
+
+    async def status(self, _request: Request, request_id: RequestId) -> Response:
+        """Sizes, replicas and ranks."""
+        return _json(_STATUS.dump_python(await self.get_service().status(), mode="json"), request_id)
+
+    async def readyz(self, request: Request, request_id: RequestId) -> Response:
+        """Whether requests can be served: 200 or 503; `?size=27b` asks for one size."""
+        ready, sizes = self.get_service().ready(request.query_params.get("size"))
+        if ready:
+            return _json({"ready": True, "sizes": sizes}, request_id)
+        down = ", ".join(size for size, up in sizes.items() if not up)
+        fault = NotReadyError(f"not ready; without a replica: {down}", 1.0).fault
+        refusal = {"ready": False, "sizes": sizes, **error_body(fault, request_id)}
+        return _json(refusal, request_id, status_of(fault).http, error_headers(fault))
+
+    async def metrics(self, _request: Request, request_id: RequestId) -> Response:
+        """Numbers of this process, in Prometheus' format."""
+        text = self.get_service().render_metrics()
+        return Response(text, headers={"x-request-id": request_id}, media_type=CONTENT_TYPE_LATEST)
+
+    async def refuse_http(self, request: Request, error: Exception) -> Response:
+        """What the framework refuses: unknown addresses and methods."""
+        if not isinstance(error, HTTPException):
+            raise error
+        request_id = self.get_service().new_request_id()
+        where = f"{request.method} {echo(request.url.path)}"
+        if error.status_code == 405:
+            what, reason = f"{where}: the address does not take this method; see /docs", "method_not_allowed"
+        elif error.status_code == 404:
+            what, reason = f"{where}: there is no such address; see /docs", "unknown_url"
+        else:
+            what, reason = f"{where}: {error.detail}", "invalid_request"
+        return _refusal(Fault(Code.INVALID_REQUEST, what, reason), request_id, error.headers or {})
+
+    async def _answer(
+        self, request: Request, request_id: RequestId, read: Callable[[Mapping[str, Any]], Ask], shape: Shape
+    ) -> Response:
+        service = self.get_service()
+        try:
+            ask = read(await read_object(request, self.max_body_bytes))
+        except GemmuleError as error:
+            service.metrics.refused(error.fault.code.value)
+            raise
+        parts = service.generate(ask, request_id)
+        if ask.stream:
+            return await self._stream(request, request_id, ask, parts, shape)
+        started, text, finished = await until_hangup(request.receive, _collect(parts))
+        body = shape.whole(started, text, finished.reason, finished.usage)
+        return _json(body, request_id, headers=route_headers(started))
+
+    async def _stream(
+        self, request: Request, request_id: RequestId, ask: Ask, parts: AsyncGenerator[Part, None], shape: Shape
+    ) -> Response:
+        """Headers go with the first token, so that a refusal has a status of its own; or after a while of waiting."""
+        paced = beats(parts, self.waiting_s)
+        try:
+            first = await until_hangup(request.receive, _first(paced))
+        except BaseException:
+            await paced.aclose()
+            raise
+        headers = {"x-request-id": request_id} | (route_headers(first) if isinstance(first, Started) else {})
+        source = sse(_resumed(first, paced), shape, request_id, ask.include_usage)
+        return EventStream(source, headers, paced)
+
+
+async def _collect(parts: AsyncGenerator[Part, None]) -> tuple[Started, str, Finished]:
+    started: Started | None = None
+    finished: Finished | None = None
+    texts: list[str] = []
+    async with aclosing(parts):
+        async for part in parts:
+            match part:
+                case Started():
+                    started = part
+                case TokenEvent(text=text):
+                    texts.append(text)
+                case Finished():
+                    finished = part
+    if started is None or finished is None:
+        raise RuntimeError("the stream ended without its last event")
+    return started, "".join(texts), finished
+
+
+async def _first(parts: AsyncGenerator[Part | None, None]) -> Part | None:
+    return await anext(parts)
+
+
+async def _resumed(first: Part | None, rest: AsyncGenerator[Part | None, None]) -> AsyncGenerator[Part | None, None]:
+    async with aclosing(rest):
+        yield first
+        async for part in rest:
+            yield part
+
+
+def _json(
+    body: Any, request_id: RequestId, status: int = 200, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse(body, status, {"x-request-id": request_id, **(headers or {})})
+
+
+def _refusal(fault: Fault, request_id: RequestId, headers: Mapping[str, str] | None = None) -> Response:
+    status = status_of(fault).http
+    # What is left of a body that was refused unread must not be taken for the next request.
+    close = {"connection": "close"} if status in (408, 413, 415) else {}
+    return _json(
+        error_body(fault, request_id), request_id, status, {**error_headers(fault), **close, **(headers or {})}
+    )

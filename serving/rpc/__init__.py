@@ -1,0 +1,1 @@
+"""The gRPC face: `proto/` is the contract, `gen/` its generated code, `codec` translates, `servicer` answers."""
