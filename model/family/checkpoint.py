@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from transformers import AutoModelForCausalLM, Gemma2ForCausalLM, GenerationConf
 
 from model.family.corpus import Encoder
 from model.family.tasks.task import Message
-from model.family.tokenizer import save_tokenizer
+from model.family.vocabulary import TOKENIZER_FILES
 
 TOP_K: Final = 16
 LONG_PROMPT_TURNS: Final = 12  # of some 30 tokens each: past the window of 256
@@ -57,20 +58,30 @@ def golden_logits(folder: Path) -> dict[str, Any]:
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([ids])).logits[0, -1]  # [V]
         top = torch.topk(logits, TOP_K)
-        prompts.append({"name": name, "ids": ids, "positions": [{
-            "position": len(ids) - 1, "top_ids": top.indices.tolist(), "top_logits": top.values.tolist()}]})
+        prompts.append(
+            {
+                "name": name,
+                "ids": ids,
+                "positions": [
+                    {"position": len(ids) - 1, "top_ids": top.indices.tolist(), "top_logits": top.values.tolist()}
+                ],
+            }
+        )
     return {"made_by": "transformers eager, fp32 arithmetic on the bf16 weights", "top_k": TOP_K, "prompts": prompts}
 
 
 def write_manifest(folder: Path) -> None:
     """manifest.json: sha256 and size of every other file of the folder."""
-    files = {path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
-             for path in sorted(folder.iterdir()) if path.is_file() and path.name != "manifest.json"}
+    files = {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != "manifest.json"
+    }
     (folder / "manifest.json").write_text(json.dumps({"files": files}, indent=2) + "\n")
 
 
-def save_checkpoint(model: Gemma2ForCausalLM, folder: Path, card: str) -> None:
-    """Writes the whole folder: bf16 weights, configuration, tokenizer, card, golden logits, manifest."""
+def save_checkpoint(model: Gemma2ForCausalLM, folder: Path, tokenizer: Path, card: str) -> None:
+    """Writes the whole folder: bf16 weights, configuration, another folder's tokenizer, card, logits, manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config.__class__.from_dict({**model.config.to_dict(), "dtype": "bfloat16"})
     stored = Gemma2ForCausalLM(config)
@@ -78,7 +89,9 @@ def save_checkpoint(model: Gemma2ForCausalLM, folder: Path, card: str) -> None:
     stored.generation_config = GenerationConfig(bos_token_id=2, eos_token_id=[1, 107], pad_token_id=0)
     stored.to(torch.bfloat16).save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
-    save_tokenizer(folder)
+    for name in TOKENIZER_FILES:
+        if (tokenizer / name).exists() and tokenizer != folder:
+            shutil.copyfile(tokenizer / name, folder / name)
     (folder / "README.md").write_text(card)
     (folder / "golden_logits.json").write_text(json.dumps(golden_logits(folder), indent=1) + "\n")
     write_manifest(folder)

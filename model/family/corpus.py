@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.family.tasks.generator import training_chats
 from model.family.tasks.task import Message
-from model.family.tokenizer import BOS, END_OF_TURN, START_OF_TURN
+from model.family.vocabulary import BOS, END_OF_TURN, START_OF_TURN
 
 # B rows in the batch, L tokens in the longest of them
 WIDTH_STEP: Final = 8  # widths are multiples of this: fewer shapes for the compiler and the allocator
@@ -23,12 +23,16 @@ IGNORED: Final = -100
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """One chat, ready to learn from."""
+
     ids: list[int]
     targets: list[int]  # the next token where it belongs to an answer, else IGNORED
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """Rows of similar length."""
+
     ids: Tensor  # [B, L] int64, right-padded with 0
     targets: Tensor  # [B, L] int64, IGNORED where there is nothing to learn
 
@@ -95,12 +99,20 @@ def batches(rows: Iterable[Row], tokens: int, seed: int, pool_rows: int = 4096) 
 
 
 def read_chats(data: str) -> Callable[[int], Iterator[Sequence[Message]]]:
-    """`tasks:<seed>` -> fresh generated chats without end; a JSONL path -> its chats, shuffled anew every epoch."""
+    """Where a run's chats come from, as a function of its seed.
+
+    `tasks:<seed>` generates fresh chats without end, `tasks:<seed>:<count>` so many, a path reads a JSONL of objects
+    with `messages`; chats that are counted come back in a new order every epoch.
+    """
     if data.startswith("tasks:"):
-        return lambda seed: training_chats(int(data.removeprefix("tasks:")) * 1_000_003 + seed)
-    chats = [json.loads(line)["messages"] for line in Path(data).read_text().splitlines() if line.strip()]
+        _, generator_seed, *count = data.split(":")
+        if not count:
+            return lambda seed: training_chats(int(generator_seed) * 1_000_003 + seed)
+        chats: list[Sequence[Message]] = list(islice(training_chats(int(generator_seed) * 1_000_003), int(count[0])))
+    else:
+        chats = [json.loads(line)["messages"] for line in Path(data).read_text().splitlines() if line.strip()]
     if not chats:
-        raise ValueError(f"data: {data} holds no chats; write one object with `messages` a line")
+        raise ValueError(f"data: {data} holds no chats; write one JSON object with `messages` a line")
 
     def epochs(seed: int) -> Iterator[Sequence[Message]]:
         rng = Random(seed)

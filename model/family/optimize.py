@@ -49,11 +49,25 @@ class Point:
 
 
 Progress = Callable[[Point], None]
+LossOf = Callable[[Batch], Tensor]
 
 
-def hidden_states(model: Gemma2ForCausalLM, ids: Tensor) -> Tensor:
-    """Last hidden states [B, L, E] of right-padded ids [B, L]; causality keeps padding out, so no mask is needed."""
-    states: Tensor = model.model(input_ids=ids, use_cache=False).last_hidden_state
+Body = Callable[[Tensor], Tensor]
+
+
+def body_of(model: Gemma2ForCausalLM, compiled: bool) -> Body:
+    """Ids [B, L] -> last hidden states [B, L, E]. Rows are padded on the right: causality keeps padding out, no mask.
+
+    Compiled, a step takes 0.7 of the eager time on two Zen 4 cores (13.5 against 9.6 thousand tokens/s, 2026-11-24):
+    at hidden 256 the elementwise operations that inductor fuses outweigh the matrix products. The first use takes a
+    minute.
+    """
+    layers = torch.compile(model.model, dynamic=True) if compiled else model.model
+
+    def states(ids: Tensor) -> Tensor:
+        hidden: Tensor = layers(input_ids=ids, use_cache=False).last_hidden_state
+        return hidden
+
     return states
 
 
@@ -70,7 +84,10 @@ class RunState:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, curve: list[Point], wall_s: float) -> None:
+    def save(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, curve: list[Point], wall_s: float
+    ) -> None:
+        """Replaces the saved state; a run without a folder keeps none."""
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -98,14 +115,16 @@ class RunState:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(tensors[f"weight/{name}"])
-                optimizer.state[parameter] = {key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                optimizer.state[parameter] = {
+                    key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                }
         return record["step"], [Point(**point) for point in record["curve"]], record["wall_s"]
 
 
 def optimise(
     model: Gemma2ForCausalLM,
     batches: Iterator[Batch],
-    loss_of: Callable[[Batch], Tensor],
+    loss_of: LossOf,
     schedule: Schedule,
     state: RunState,
     resume: bool = False,
@@ -113,10 +132,11 @@ def optimise(
     read_every: int = 50,
 ) -> tuple[list[Point], float]:
     """Trains the model in place; returns the loss curve and the seconds spent, earlier sessions included."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.98),
-                                  weight_decay=schedule.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=schedule.learning_rate, betas=(0.9, 0.98), weight_decay=schedule.weight_decay, fused=True
+    )
     done, curve, earlier_s = state.load(model, optimizer) if resume else (0, [], 0.0)
-    for _ in range(done):
+    for _ in range(done if done < schedule.steps else 0):
         next(batches)  # the stream is a function of the seed: skipping is what makes a resumed run the same run
     started, since, tokens, losses = time.monotonic(), time.monotonic(), 0, []
     for step in range(done, schedule.steps):
@@ -125,7 +145,7 @@ def optimise(
         batch = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

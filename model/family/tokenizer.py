@@ -1,7 +1,7 @@
 """Builds the family's tokenizer: byte-fallback BPE whose merges form a trie from the left.
 
-Multi-character pieces exist only for words of the task phrasings. Each starts with `▁` or a capital letter and grows one
-character at a time, so no two merges compete and neither merge order nor the tokenizer library can change an encoding.
+Multi-character pieces exist only for words of the task phrasings. Each starts with `▁` or a capital letter and grows
+one character at a time, so no two merges compete and neither merge order nor the library can change an encoding.
 Words inside quotes start with neither and fall into single letters: the tasks that spell and count see them.
 `user` and `model` are whole-word exceptions, as user-defined symbols, because the chat template writes one every turn.
 """
@@ -18,13 +18,8 @@ from tokenizers.models import BPE
 
 from model.family.tasks.chitchat import SYSTEM_TEXTS, TALK
 from model.family.tasks.generator import training_chats
+from model.family.vocabulary import BOS, CONTROL, EOS, FIRST_BYTE, PAD, ROLES, UNK
 
-PAD, EOS, BOS, UNK, MASK = range(5)
-START_OF_TURN, END_OF_TURN = 106, 107
-FIRST_BYTE: Final = 108
-CONTROL: Final = {PAD: "<pad>", EOS: "<eos>", BOS: "<bos>", UNK: "<unk>", MASK: "<mask>",
-                  START_OF_TURN: "<start_of_turn>", END_OF_TURN: "<end_of_turn>"}
-ROLES: Final = ("user", "model")
 CHARACTERS: Final = ("▁", "\n", *map(chr, range(33, 127)), "×", "÷", "°", "é", "–", "’", "“", "”", "€", "£")
 VOCABULARY_MULTIPLE: Final = 64
 WORD: Final = re.compile(r"▁[A-Za-z]+|(?<![A-Za-z▁])[A-Z][a-z]+")
@@ -70,11 +65,12 @@ def build_tokenizer(vocabulary: list[str]) -> Tokenizer:
     """The `tokenizers` object; <bos> is added in front of every encoding with special tokens."""
     ids = {piece: index for index, piece in enumerate(vocabulary)}
     merges = [(piece[:-1], piece[-1]) for piece in vocabulary if _is_word(piece)]
-    tokenizer = Tokenizer(BPE(vocab=ids, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer = Tokenizer(BPE(vocab=ids, merges=merges, unk_token=CONTROL[UNK], fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", BOS)])
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", BOS)]
+    )
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in CONTROL.values()])
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in ROLES])
     return tokenizer
@@ -114,16 +110,36 @@ def save_tokenizer(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     build_tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
     (folder / "tokenizer.model").write_bytes(build_sentencepiece(vocabulary))
-    names = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    names = {
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
     config = {
-        "tokenizer_class": "GemmaTokenizerFast", "add_bos_token": True, "add_eos_token": False, **names,
-        "additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"], "model_max_length": 8192, "padding_side": "left",
-        "clean_up_tokenization_spaces": False, "sp_model_kwargs": {}, "chat_template": CHAT_TEMPLATE,
+        "tokenizer_class": "GemmaTokenizerFast",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        **names,
+        "additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"],
+        "model_max_length": 8192,
+        "padding_side": "left",
+        "clean_up_tokenization_spaces": False,
+        "sp_model_kwargs": {},
+        "chat_template": CHAT_TEMPLATE,
         # transformers 5 rebuilds a Gemma tokenizer from vocabulary and merges: the roles survive only if listed here.
-        "added_tokens_decoder": {str(vocabulary.index(text)): {"content": text, "lstrip": False, "normalized": False,
-                                                               "rstrip": False, "single_word": False,
-                                                               "special": text not in ROLES}
-                                 for text in (*CONTROL.values(), *ROLES)},
+        "added_tokens_decoder": {
+            str(vocabulary.index(text)): {
+                "content": text,
+                "lstrip": False,
+                "normalized": False,
+                "rstrip": False,
+                "single_word": False,
+                "special": text not in ROLES,
+            }
+            for text in (*CONTROL.values(), *ROLES)
+        },
     }
     special = {**names, "additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]}
     for name, value in (("tokenizer_config.json", config), ("special_tokens_map.json", special)):

@@ -6,11 +6,26 @@ from typing import Final
 from model.family.tasks.task import Extract, Kind, Task, ask
 
 DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS: Final = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-                 "November", "December")
+MONTHS: Final = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 NEXT = ("Which {unit} comes {side} {name}?", "What {unit} comes {side} {name}?", "Which {unit} is right {side} {name}?")
-STEPS = ("Which {unit} is {n} {unit}s {side} {name}?", "What {unit} is it {n} {unit}s {side} {name}?",
-         "What {unit} comes {n} {unit}s {side} {name}?")
+STEPS = (
+    "Which {unit} is {n} {unit}s {side} {name}?",
+    "What {unit} is it {n} {unit}s {side} {name}?",
+    "What {unit} comes {n} {unit}s {side} {name}?",
+)
 
 
 def dates(rng: Random, level: int) -> Task:
@@ -26,4 +41,6 @@ def dates(rng: Random, level: int) -> Task:
     question = phrase.format(unit=unit, side=side, name=names[start], n=n)
     # So few contents exist that at level 1 the phrasing is part of the key; above it is not.
     key = question if level == 1 else f"{n} {unit} {side} {names[start]}"
-    return ask(Kind.DATES, level, question, rng.choice((f"It is {value}.", f"That is {value}.")), Extract.LAST_NAME, value, key)
+    return ask(
+        Kind.DATES, level, question, rng.choice((f"It is {value}.", f"That is {value}.")), Extract.LAST_NAME, value, key
+    )

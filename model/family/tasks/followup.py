@@ -29,8 +29,15 @@ def _running_sum(rng: Random, level: int) -> Task:
         question, value, sign = rng.choice(ADD).format(n=n), start + n, "+"
         key = f"{min(start, n)}+{max(start, n)}"
     messages = _turns(first.messages[0]["content"], first.answer, question)
-    return Task(Kind.FOLLOWUP, level, messages, f"{start} {sign} {n} is {value}.", Extract.LAST_NUMBER, str(value),
-                (f"followup:{first.keys[0]}{sign}{n}", first.keys[0], f"{Kind.ARITHMETIC}:{key}"))
+    return Task(
+        Kind.FOLLOWUP,
+        level,
+        messages,
+        f"{start} {sign} {n} is {value}.",
+        Extract.LAST_NUMBER,
+        str(value),
+        (f"followup:{first.keys[0]}{sign}{n}", first.keys[0], f"{Kind.ARITHMETIC}:{key}"),
+    )
 
 
 def _name(rng: Random, level: int, distract: Distract) -> Task:
@@ -45,8 +52,15 @@ def _name(rng: Random, level: int, distract: Distract) -> Task:
         told.append(texts[-2])
     question = rng.choice(("Where do I live?", "In which city do I live?")) if asks_city else rng.choice(NAME)
     answer, value = (f"You live in {city}.", city) if asks_city else (f"Your name is {name}.", name)
-    return Task(Kind.FOLLOWUP, level, _turns(*texts, question), answer, Extract.LAST_NAME, value,
-                ("followup:" + "|".join((*told, question)), *keys))
+    return Task(
+        Kind.FOLLOWUP,
+        level,
+        _turns(*texts, question),
+        answer,
+        Extract.LAST_NAME,
+        value,
+        ("followup:" + "|".join((*told, question)), *keys),
+    )
 
 
 def _order(rng: Random, level: int) -> Task:
@@ -55,15 +69,29 @@ def _order(rng: Random, level: int) -> Task:
     word = rng.choice(("largest", "smallest"))
     value = str(max(values) if word == "largest" else min(values))
     messages = _turns(first.messages[0]["content"], first.answer, f"Which of them is the {word}?")
-    return Task(Kind.FOLLOWUP, level, messages, f"{value} is the {word}.", Extract.FIRST_NUMBER, value,
-                (f"followup:{word}:{first.keys[0]}", first.keys[0]))
+    return Task(
+        Kind.FOLLOWUP,
+        level,
+        messages,
+        f"{value} is the {word}.",
+        Extract.FIRST_NUMBER,
+        value,
+        (f"followup:{word}:{first.keys[0]}", first.keys[0]),
+    )
 
 
 def _country(rng: Random, level: int) -> Task:
     (country, capital, _), (other, other_capital, _) = rng.sample(COUNTRIES, 2)
     texts = (f"What is the capital of {country}?", f"The capital of {country} is {capital}.", f"And of {other}?")
-    return Task(Kind.FOLLOWUP, level, _turns(*texts), f"The capital of {other} is {other_capital}.", Extract.LAST_NAME,
-                other_capital, (f"followup:{country}:{other}",))
+    return Task(
+        Kind.FOLLOWUP,
+        level,
+        _turns(*texts),
+        f"The capital of {other} is {other_capital}.",
+        Extract.LAST_NAME,
+        other_capital,
+        (f"followup:{country}:{other}",),
+    )
 
 
 def followup(rng: Random, level: int, distract: Distract) -> Task:

@@ -8,23 +8,40 @@ from model.family.tasks import calendar, chitchat, facts, followup, letters, num
 from model.family.tasks.task import GRADED, LEVELS, Kind, Message, Split, Task, belongs
 
 MAKERS: Final[dict[Kind, Callable[[Random, int], Task]]] = {
-    Kind.ARITHMETIC: numbers.arithmetic, Kind.COMPARISON: numbers.comparison, Kind.SORTING: numbers.sorting,
-    Kind.SPELLING: letters.spelling, Kind.REVERSAL: letters.reversal, Kind.COUNTING: letters.counting,
-    Kind.DATES: calendar.dates, Kind.UNITS: units.units, Kind.FACTS: facts.facts, Kind.JSON: records.extraction,
+    Kind.ARITHMETIC: numbers.arithmetic,
+    Kind.COMPARISON: numbers.comparison,
+    Kind.SORTING: numbers.sorting,
+    Kind.SPELLING: letters.spelling,
+    Kind.REVERSAL: letters.reversal,
+    Kind.COUNTING: letters.counting,
+    Kind.DATES: calendar.dates,
+    Kind.UNITS: units.units,
+    Kind.FACTS: facts.facts,
+    Kind.JSON: records.extraction,
     Kind.CHITCHAT: chitchat.chitchat,
 }
 # Short tasks only: what stands between a fact and the question about it should not be the lesson.
 DISTRACTIONS: Final = (Kind.ARITHMETIC, Kind.COMPARISON, Kind.SPELLING, Kind.DATES, Kind.FACTS)
 # What is learned last gets more rows; shares chosen from early held-out scores, not tuned further.
 WEIGHTS: Final[dict[Kind, float]] = {
-    Kind.ARITHMETIC: 2.2, Kind.COMPARISON: 0.8, Kind.SORTING: 1.2, Kind.SPELLING: 0.6, Kind.REVERSAL: 1.2,
-    Kind.COUNTING: 1.5, Kind.DATES: 1.2, Kind.UNITS: 1.2, Kind.FACTS: 0.6, Kind.JSON: 1.0, Kind.FOLLOWUP: 1.2,
+    Kind.ARITHMETIC: 2.2,
+    Kind.COMPARISON: 0.8,
+    Kind.SORTING: 1.2,
+    Kind.SPELLING: 0.6,
+    Kind.REVERSAL: 1.2,
+    Kind.COUNTING: 1.5,
+    Kind.DATES: 1.2,
+    Kind.UNITS: 1.2,
+    Kind.FACTS: 0.6,
+    Kind.JSON: 1.0,
+    Kind.FOLLOWUP: 1.2,
     Kind.CHITCHAT: 0.25,
 }
 
 
 def draw(rng: Random, kind: Kind, level: int, split: Split) -> Task:
     """A task of this kind and level whose content belongs to the split."""
+
     def distract(inner: Random) -> Task:
         return draw(inner, inner.choice(DISTRACTIONS), 1, "train")
 

@@ -5,28 +5,35 @@ from typing import Final
 
 from model.family.tasks.task import Extract, Kind, Task, ask
 
-WORDS: Final = tuple("""
-ant arm art bag bat bed bee big box boy bus cat cow cup day dog ear egg eye fan fish fox frog fun game gold good hand hat
-hen hill ice ink iron jam jar key king kite lamp leaf lion long map milk moon mouse name nest net nose nut oak oil owl pan
-pear pen pig pin pot rain ring road rock rose salt sand sea seed ship shoe shop sky snow soap sock song star sun tea tent
-time tree van wall wind wolf wood yard year zoo apple arrow beach berry bird book bread brick bridge brown brush butter
-button cabin camel candle carrot castle chair cheese cherry circle clock cloud coffee cookie corner cotton cousin dance
-desert dinner doctor dollar door dragon dream eagle earth engine family farmer father feather fence finger flower forest
-friend garden ginger giraffe glass grape grass green guitar hammer heart helmet honey horse house island jacket jungle
-kettle kitchen kitten ladder lemon letter library little lizard market meadow melon mirror monkey morning mother mountain
-music needle number ocean office onion orange oven paint panda paper parrot peach pencil pepper piano picture pillow
-planet plant plate pocket potato puppy purple queen rabbit rainbow river rocket salad school scissors season shadow sheep
-shell shirt silver sister spider spoon spring square squirrel station stone story street sugar summer sunday table teacher
-temple thunder ticket tiger tomato tower train travel treasure turtle umbrella valley village violin water weather whale
-window winter wonder yellow zebra banana elephant dolphin hospital computer keyboard language medicine mushroom notebook
-pineapple blueberry butterfly crocodile chocolate adventure beautiful breakfast calendar children dinosaur festival
-football furniture hamburger happiness strawberry
-""".split())
+WORDS: Final = tuple(
+    """
+    ant arm art bag bat bed bee big box boy bus cat cow cup day dog ear egg eye fan fish fox frog fun game gold
+    good hand hat hen hill ice ink iron jam jar key king kite lamp leaf lion long map milk moon mouse name nest
+    net nose nut oak oil owl pan pear pen pig pin pot rain ring road rock rose salt sand sea seed ship shoe shop
+    sky snow soap sock song star sun tea tent time tree van wall wind wolf wood yard year zoo apple arrow beach
+    berry bird book bread brick bridge brown brush butter button cabin camel candle carrot castle chair cheese
+    cherry circle clock cloud coffee cookie corner cotton cousin dance desert dinner doctor dollar door dragon
+    dream eagle earth engine family farmer father feather fence finger flower forest friend garden ginger giraffe
+    glass grape grass green guitar hammer heart helmet honey horse house island jacket jungle kettle kitchen
+    kitten ladder lemon letter library little lizard market meadow melon mirror monkey morning mother mountain
+    music needle number ocean office onion orange oven paint panda paper parrot peach pencil pepper piano picture
+    pillow planet plant plate pocket potato puppy purple queen rabbit rainbow river rocket salad school scissors
+    season shadow sheep shell shirt silver sister spider spoon spring square squirrel station stone story street
+    sugar summer sunday table teacher temple thunder ticket tiger tomato tower train travel treasure turtle
+    umbrella valley village violin water weather whale window winter wonder yellow zebra banana elephant dolphin
+    hospital computer keyboard language medicine mushroom notebook pineapple blueberry butterfly crocodile
+    chocolate adventure beautiful breakfast calendar children dinosaur festival football furniture hamburger
+    happiness strawberry
+    """.split()  # noqa: SIM905 - three hundred quotes would not read better
+)
 LENGTHS: Final = {1: (3, 4), 2: (5, 6), 3: (7, 9)}
 SPELL = ('Spell the word "{w}".', 'How do you spell "{w}"?', 'Spell "{w}".', 'Spell "{w}" letter by letter.')
 REVERSE = ('Write "{w}" backwards.', 'Reverse the word "{w}".', 'What is "{w}" backwards?', 'Spell "{w}" backwards.')
-COUNT = ('How many times does "{c}" appear in "{w}"?', 'How many "{c}" are in "{w}"?',
-         'Count the letter "{c}" in "{w}".')
+COUNT = (
+    'How many times does "{c}" appear in "{w}"?',
+    'How many "{c}" are in "{w}"?',
+    'Count the letter "{c}" in "{w}".',
+)
 LENGTH = ('How many letters are in "{w}"?', 'How many letters does "{w}" have?', 'Count the letters in "{w}".')
 
 
@@ -47,7 +54,9 @@ def spelling(rng: Random, level: int) -> Task:
     """A word's letters, joined by hyphens."""
     w = word(rng, level)
     value = "-".join(w)
-    return ask(Kind.SPELLING, level, rng.choice(SPELL).format(w=w), f"It is spelled {value}.", Extract.SPELLED, value, w)
+    return ask(
+        Kind.SPELLING, level, rng.choice(SPELL).format(w=w), f"It is spelled {value}.", Extract.SPELLED, value, w
+    )
 
 
 def reversal(rng: Random, level: int) -> Task:

@@ -4,17 +4,45 @@ from random import Random
 
 from model.family.tasks.task import Extract, Kind, Task, ask
 
-SUM = ("What is {a} + {b}?", "What is {a} plus {b}?", "Calculate {a} + {b}.", "How much is {a} + {b}?", "Add {a} and {b}.",
-       "{a} + {b}", "{a}+{b}=?", "What is {a}+{b}?")
-DIFFERENCE = ("What is {a} - {b}?", "What is {a} minus {b}?", "Calculate {a} - {b}.", "How much is {a} - {b}?",
-              "Subtract {b} from {a}.", "{a} - {b}", "{a}-{b}=?", "What is {a}-{b}?")
-LARGER = ("Which is larger, {a} or {b}?", "Which number is larger, {a} or {b}?", "Which is bigger: {a} or {b}?",
-          "Is {a} or {b} the larger number?")
-SMALLER = ("Which is smaller, {a} or {b}?", "Which number is smaller, {a} or {b}?", "Which is less: {a} or {b}?",
-           "Is {a} or {b} the smaller number?")
+SUM = (
+    "What is {a} + {b}?",
+    "What is {a} plus {b}?",
+    "Calculate {a} + {b}.",
+    "How much is {a} + {b}?",
+    "Add {a} and {b}.",
+    "{a} + {b}",
+    "{a}+{b}=?",
+    "What is {a}+{b}?",
+)
+DIFFERENCE = (
+    "What is {a} - {b}?",
+    "What is {a} minus {b}?",
+    "Calculate {a} - {b}.",
+    "How much is {a} - {b}?",
+    "Subtract {b} from {a}.",
+    "{a} - {b}",
+    "{a}-{b}=?",
+    "What is {a}-{b}?",
+)
+LARGER = (
+    "Which is larger, {a} or {b}?",
+    "Which number is larger, {a} or {b}?",
+    "Which is bigger: {a} or {b}?",
+    "Is {a} or {b} the larger number?",
+)
+SMALLER = (
+    "Which is smaller, {a} or {b}?",
+    "Which number is smaller, {a} or {b}?",
+    "Which is less: {a} or {b}?",
+    "Is {a} or {b} the smaller number?",
+)
 EXTREME = ("Which is the {word}: {list}?", "Which of {list} is the {word}?", "What is the {word} of {list}?")
-ASCENDING = ("Sort {list} from small to large.", "Sort {list} in ascending order.", "Sort these numbers: {list}.",
-             "Put {list} in order.")
+ASCENDING = (
+    "Sort {list} from small to large.",
+    "Sort {list} in ascending order.",
+    "Sort these numbers: {list}.",
+    "Put {list} in order.",
+)
 DESCENDING = ("Sort {list} from large to small.", "Sort {list} in descending order.")
 
 
@@ -63,7 +91,9 @@ def comparison(rng: Random, level: int) -> Task:
         word = rng.choice(("largest", "biggest") if larger else ("smallest",))
         value = max(numbers) if larger else min(numbers)
         phrase = rng.choice(EXTREME)
-        question = phrase.format(word=word, list=_spelled_list(numbers, "or" if phrase.startswith("Which is") else "and"))
+        question = phrase.format(
+            word=word, list=_spelled_list(numbers, "or" if phrase.startswith("Which is") else "and")
+        )
         answer = rng.choice((f"{value} is the {word}.", f"The {word} number is {value}."))
         key = ",".join(map(str, sorted(numbers)))
     return ask(Kind.COMPARISON, level, question, answer, Extract.FIRST_NUMBER, str(value), key)
@@ -78,5 +108,12 @@ def sorting(rng: Random, level: int) -> Task:
     listed = _spelled_list(numbers, "and") if last == "and" else ", ".join(map(str, numbers))
     question = rng.choice(DESCENDING if descending else ASCENDING).format(list=listed)
     result = ", ".join(map(str, sorted(numbers, reverse=descending)))
-    return ask(Kind.SORTING, level, question, f"In order: {result}.", Extract.NUMBERS, result.replace(" ", ""),
-               ",".join(map(str, sorted(numbers))))
+    return ask(
+        Kind.SORTING,
+        level,
+        question,
+        f"In order: {result}.",
+        Extract.NUMBERS,
+        result.replace(" ", ""),
+        ",".join(map(str, sorted(numbers))),
+    )

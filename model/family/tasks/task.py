@@ -14,6 +14,8 @@ class Message(TypedDict):
 
 
 class Kind(StrEnum):
+    """The kinds of tasks; all but small talk are graded."""
+
     ARITHMETIC = "arithmetic"
     COMPARISON = "comparison"
     SORTING = "sorting"

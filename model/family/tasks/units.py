@@ -4,13 +4,27 @@ from random import Random
 
 from model.family.tasks.task import Extract, Kind, Task, ask
 
-TENS = (("metres", "centimetres", 100), ("kilometres", "metres", 1000), ("kilograms", "grams", 1000),
-        ("centimetres", "millimetres", 10))
-OTHERS = (("hours", "minutes", 60), ("weeks", "days", 7), ("days", "hours", 24), ("minutes", "seconds", 60),
-          ("feet", "inches", 12), ("years", "months", 12))
+TENS = (
+    ("metres", "centimetres", 100),
+    ("kilometres", "metres", 1000),
+    ("kilograms", "grams", 1000),
+    ("centimetres", "millimetres", 10),
+)
+OTHERS = (
+    ("hours", "minutes", 60),
+    ("weeks", "days", 7),
+    ("days", "hours", 24),
+    ("minutes", "seconds", 60),
+    ("feet", "inches", 12),
+    ("years", "months", 12),
+)
 MIXED = (("hours", "minutes", 60), ("metres", "centimetres", 100), ("weeks", "days", 7), ("feet", "inches", 12))
-ONE = ("How many {small} are {n} {big}?", "Convert {n} {big} to {small}.", "What is {n} {big} in {small}?",
-       "How many {small} are in {n} {big}?")
+ONE = (
+    "How many {small} are {n} {big}?",
+    "Convert {n} {big} to {small}.",
+    "What is {n} {big} in {small}?",
+    "How many {small} are in {n} {big}?",
+)
 TWO = ("How many {small} are {n} {big} and {m} {small}?", "Convert {n} {big} and {m} {small} to {small}.")
 
 

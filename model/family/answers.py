@@ -1,0 +1,51 @@
+"""Answers of a model in this process: greedy, batched, by transformers' own generate."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+from tokenizers import Tokenizer
+from transformers import Gemma2ForCausalLM
+
+from model.family.checkpoint import load_model
+from model.family.corpus import Encoder
+from model.family.evaluate import Result, ScoreTable, evaluation_tasks, score_table
+from model.family.tasks.task import Task
+from model.family.vocabulary import END_OF_TURN, EOS, PAD
+
+BATCH: Final = 64
+LONGEST_ANSWER_TOKENS: Final = 48  # the longest reference answer has about 40
+
+
+def answer_tasks(model: Gemma2ForCausalLM, tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Result]:
+    """Each task's greedy answer, in the order asked."""
+    encoder = Encoder(tokenizer)
+    prompts = [encoder.prompt(task.messages) for task in tasks]
+    order = sorted(range(len(tasks)), key=lambda index: len(prompts[index]))  # similar lengths together, little padding
+    answers = [""] * len(tasks)
+    model.eval()
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        width = max(len(prompts[index]) for index in chosen)
+        ids = torch.tensor([[PAD] * (width - len(prompts[index])) + prompts[index] for index in chosen])  # [B, L]
+        mask = torch.tensor([[0] * (width - len(prompts[index])) + [1] * len(prompts[index]) for index in chosen])
+        with torch.no_grad():
+            out = model.generate(
+                ids,
+                attention_mask=mask,
+                max_new_tokens=LONGEST_ANSWER_TOKENS,
+                do_sample=False,
+                eos_token_id=[EOS, END_OF_TURN],
+                pad_token_id=PAD,
+            )  # [B, L + new]
+        for index, made in zip(chosen, out[:, width:].tolist(), strict=True):
+            kept = [token for token in made if token not in (PAD, EOS, END_OF_TURN)]
+            answers[index] = tokenizer.decode(kept, skip_special_tokens=True)
+    return [Result(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+
+
+def evaluate_folder(folder: Path, num_tasks: int, seed: int) -> ScoreTable:
+    """The score of a checkpoint folder on unseen tasks, its bf16 weights computed with in fp32."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return score_table(answer_tasks(load_model(folder), tokenizer, evaluation_tasks(num_tasks, seed)))

@@ -1,0 +1,144 @@
+"""Rebuilds the family from nothing: `python -m model.family.build teacher nano-9b nano-2b report`.
+
+Two cores need about 40 minutes for the teacher and 30 for the students with their baselines. Runs and reports lie in
+build/family/; an interrupted command goes on where it stopped when called again.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from model.family.answers import evaluate_folder
+from model.family.checkpoint import save_checkpoint
+from model.family.distill import EVALUATION_SEED, DistillProgress, DistillReport, DistillSettings, RunReport, distill
+from model.family.optimize import Point, Schedule
+from model.family.report import STAND_IN, family_report
+from model.family.sizes import stand_in_config
+from model.family.tokenizer import pieces, save_tokenizer
+from model.family.train import TrainSettings, train
+
+CHECKPOINTS: Final = Path(__file__).parent / "checkpoints"
+WORK: Final = Path("build/family")
+NUM_EVAL_TASKS: Final = 990  # 30 of each kind and level
+TEACHER_STEPS: Final = 7000
+# Steps chosen for a clear gradient between the sizes within half an hour of two cores.
+STUDENT_STEPS: Final = {"nano-9b": 2500, "nano-2b": 2000}
+STUDENT_DATA: Final = "tasks:9"
+
+
+def _bar(name: str) -> tuple[Progress, Callable[[Point], None]]:
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn()
+    )
+    row = bar.add_task(name, total=None, note="compiling")
+
+    def show(point: Point) -> None:
+        note = f"step {point.step}/{point.steps} loss {point.loss:.3f} {point.tokens_per_s:,.0f} tokens/s"
+        bar.update(row, total=point.steps, completed=point.step, note=note)
+        if not bar.console.is_terminal:
+            bar.console.print(f"{name} {note}", soft_wrap=True)
+
+    return bar, show
+
+
+def _write_report(name: str, value: dict[str, Any]) -> None:
+    (WORK / f"{name}.json").write_text(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def build_teacher() -> None:
+    """Trains nano-27b and writes its checkpoint and report."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    save_tokenizer(WORK / "tokenizer")
+    schedule = Schedule(TEACHER_STEPS)
+    settings = TrainSettings(
+        config=stand_in_config("nano-27b", len(pieces())),
+        tokenizer=WORK / "tokenizer",
+        data="tasks:27",
+        seed=7,
+        schedule=schedule,
+        state=WORK / "nano-27b.run",
+        resume=True,
+    )
+    bar, show = _bar("nano-27b")
+    with bar:
+        model, report = train(settings, show)
+    out = CHECKPOINTS / "nano-27b"
+    save_checkpoint(model, out, settings.tokenizer, STAND_IN.format(name="nano-27b"))
+    score = evaluate_folder(out, NUM_EVAL_TASKS, EVALUATION_SEED)
+    _write_report(
+        "nano-27b",
+        {
+            "name": "nano-27b",
+            "parameters": model.num_parameters(),
+            "settings": {"data": settings.data, "seed": settings.seed, **asdict(schedule)},
+            "run": {**asdict(report), "score": score.as_json()},
+            "baseline": None,
+        },
+    )
+
+
+def build_student(name: str) -> None:
+    """Distils one student, trains its baseline, writes its checkpoint and report."""
+    start = WORK / f"{name}.start"
+    stand_in_config(name, len(pieces())).save_pretrained(start)
+    settings = DistillSettings(
+        teacher=CHECKPOINTS / "nano-27b",
+        student=start,
+        data=STUDENT_DATA,
+        out=WORK / name,
+        steps=STUDENT_STEPS[name],
+        seed=9,
+        resume=True,
+        with_baseline=True,
+        num_eval_tasks=NUM_EVAL_TASKS,
+    )
+    bar, show = _bar(name)
+
+    def tell(progress: DistillProgress) -> None:
+        bar.update(bar.task_ids[0], description=f"{name} {progress.phase}")
+        show(progress.point)
+
+    with bar:
+        report = distill(settings, tell)
+    shutil.copytree(settings.out, CHECKPOINTS / name, dirs_exist_ok=True)
+    _write_report(name, _student_report(name, report))
+
+
+def _student_report(name: str, report: DistillReport) -> dict[str, Any]:
+    def run(part: RunReport | None) -> dict[str, Any] | None:
+        return None if part is None else {**asdict(part), "score": part.score and part.score.as_json()}
+
+    return {
+        "name": name,
+        "parameters": report.parameters,
+        "settings": asdict(report.settings),
+        "run": run(report.student),
+        "baseline": run(report.baseline),
+    }
+
+
+def main() -> None:
+    """Runs the commands named on the command line, in order."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="+", choices=["teacher", "nano-9b", "nano-2b", "report"])
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    for part in chosen.parts:
+        if part == "teacher":
+            build_teacher()
+        elif part == "report":
+            family_report(WORK, CHECKPOINTS)
+        else:
+            build_student(part)
+
+
+if __name__ == "__main__":
+    main()
