@@ -4,7 +4,7 @@ set -eu
 bin=${VENV:-.venv}/bin
 compile="$bin/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --no-annotate --no-header
          --no-emit-index-url --no-emit-find-links --no-emit-trusted-host"
-$compile -o locks/runtime.txt pyproject.toml
-$compile --extra dev -o locks/dev.txt pyproject.toml
+$compile --extra build -o locks/runtime.txt pyproject.toml
+$compile --extra build --extra dev -o locks/dev.txt pyproject.toml
 # torch has two builds of one version: the CPU build (2.13.0+cpu) and the one on PyPI; either may be installed.
 "$bin/python" scripts/pin_torch.py locks/runtime.txt locks/dev.txt
