@@ -65,6 +65,10 @@ class Prompter:
         """Fewest tokens that many characters can become; free, for refusing megabytes without encoding them."""
         return -(-num_characters // self._longest_piece)
 
+    def agrees_with(self, other: "Prompter") -> bool:
+        """Whether both know the same pieces by the same ids."""
+        return bool(self._tokenizer.get_vocab() == other._tokenizer.get_vocab())
+
     def _text(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
