@@ -21,6 +21,7 @@ from serving.echo import echo
 from serving.edge import MAX_BODY_BYTES, fault_of
 from serving.rest.body import read_object
 from serving.rest.hangup import HungUp, beats, until_hangup
+from serving.rest.linger import LingeringResponse
 from serving.rest.openapi import body_of, document, refusals
 from serving.rest.schemas import ChatShape, Shape, TextShape, model_object, route_headers
 from serving.rest.sse import EventStream, sse
@@ -32,6 +33,7 @@ log = logging.getLogger("gemmule.rest")
 WAITING_S: Final = 10.0
 """Headers wait this long for the first token; then they go, and a comment every so often."""
 _CLIENT_LEFT: Final = 499
+_UNREAD: Final = frozenset({408, 413, 415})  # refused before the body was read
 _STATUS: Final = TypeAdapter(ClusterStatus)
 
 Handler = Callable[[Request, RequestId], Awaitable[Response]]
@@ -213,10 +215,8 @@ def _json(
     return JSONResponse(body, status, {"x-request-id": request_id, **(headers or {})})
 
 
-def _refusal(fault: Fault, request_id: RequestId, headers: Mapping[str, str] | None = None) -> Response:
+def _refusal(fault: Fault, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
     status = status_of(fault).http
-    # What is left of a body that was refused unread must not be taken for the next request.
-    close = {"connection": "close"} if status in (408, 413, 415) else {}
-    return _json(
-        error_body(fault, request_id), request_id, status, {**error_headers(fault), **close, **(headers or {})}
-    )
+    kind = LingeringResponse if status in _UNREAD else JSONResponse
+    every = {"x-request-id": request_id, **error_headers(fault), **(headers or {})}
+    return kind(error_body(fault, request_id), status, every)
