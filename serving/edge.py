@@ -1,9 +1,9 @@
-"""The last line before a client: every exception becomes a fault it may read."""
+"""Both faces' edge: how much is read, and every exception becomes a fault that a client may read."""
 
 import logging
 from typing import Final
 
-from model.errors import Code, Fault, GemmuleError
+from model.errors import Code, Fault, GemmuleError, InvalidRequestError
 
 log = logging.getLogger("gemmule.edge")
 
@@ -18,3 +18,8 @@ def fault_of(error: BaseException, request_id: str) -> Fault:
         return error.fault
     log.error("unexpected exception", extra={"request_id": request_id}, exc_info=error)
     return Fault(Code.INTERNAL, "internal error", "internal_error")
+
+
+def too_large(max_bytes: int) -> InvalidRequestError:
+    """The refusal of a body or message beyond the limit."""
+    return InvalidRequestError("request_too_large", None, f"body: more than {max_bytes} bytes; send less")

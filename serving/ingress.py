@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from cluster.config import ClusterConfig
+from model.config import Size
 from model.errors import CheckpointError
 from model.prompt import Prompter
 from model.request import RequestId
 from model.source import parse_source, resolve
 from serving.config import Settings, from_tree
+from serving.logs import log_json
+from serving.rest.answer import Limits
 from serving.rest.app import build_app
+from serving.rest.body import BodyLimits
 from serving.rpc.health import HealthFace
 from serving.rpc.servicer import GemmuleFace
 from serving.service import Router, Service
@@ -30,14 +34,15 @@ GRPC_SERVICER_FUNCTIONS: Final = (
 
 
 class Ingress(GemmuleFace, HealthFace):
-    """One service, REST and gRPC. Building it reads the tokenizer."""
+    """One service, REST and gRPC. Building it reads the tokenizer and turns JSON logs on."""
 
     def __init__(self, settings_json: str, router: Router) -> None:
+        log_json()
         settings = from_tree(json.loads(settings_json))
         service = service_of(settings, router)
         GemmuleFace.__init__(self, service, settings.server.max_body_bytes)
         HealthFace.__init__(self, service)
-        self._asgi = build_app(lambda: service, settings.server.max_body_bytes)
+        self._asgi = build_app(lambda: service, Limits(BodyLimits(settings.server.max_body_bytes)))
 
     def asgi(self) -> Any:
         """The ASGI application."""
@@ -58,7 +63,7 @@ def new_request_id() -> RequestId:
 def shared_tokenizer(cluster: ClusterConfig) -> Path:
     """`tokenizer.json` of all sizes. Raises `CheckpointError` when they differ: prompts are encoded before routing."""
     token = os.environ.get(cluster.token_env)
-    found: dict[str, tuple[str, Path]] = {}
+    found: dict[str, tuple[Size, Path]] = {}
     for size, config in cluster.sizes.items():
         path = resolve(parse_source(config.source), config.revision, token) / "tokenizer.json"
         try:

@@ -1,7 +1,5 @@
 """A validated ask becomes events: prompt, route, stream; knows no protocol."""
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,16 +10,15 @@ from cluster.difficulty import difficulty
 from cluster.snapshot import ClusterStatus, Placed, RouteFacts, Snapshot
 from model.config import Size
 from model.errors import Code, DeadlineExceededError, GemmuleError, ModelNotFoundError
-from model.events import Event, Failed, Finished, TokenEvent, Usage
+from model.events import Event, Failed, Finished, TokenEvent
 from model.prompt import Prompter
 from model.request import GenerationRequest, RequestId, SamplingParams
+from serving.account import Account
 from serving.ask import Ask
 from serving.metrics import NONE, Metrics
 from serving.models import ModelCard, model_cards
 from serving.prompting import Prompt, prompt_of
 from serving.readiness import Readiness
-
-log = logging.getLogger("gemmule.request")
 
 _GREEDY_BELOW: Final = 1e-5  # dividing by less overflows fp32; the likeliest token wins long before
 
@@ -67,21 +64,6 @@ class Started:
 Part = Started | TokenEvent | Finished
 
 
-@dataclass(slots=True)
-class _Account:
-    """What the log line and the metrics of one request say in the end."""
-
-    began_s: float
-    size: str = NONE
-    tier: str = NONE
-    reason: str = NONE
-    replica: str = NONE
-    code: str = Code.ABORTED.value  # until something else is known: the client left
-    finish: str = Code.ABORTED.value
-    ttft_s: float | None = None
-    usage: Usage | None = None
-
-
 class Service:
     """One per ingress process; both faces call it."""
 
@@ -108,22 +90,20 @@ class Service:
 
         Nothing wrong with the request itself gets past the first item. Closing the generator aborts the request.
         """
-        account = _Account(self._clock.monotonic())
+        account = Account(request_id, self._clock.monotonic())
         self.metrics.accepted()
         try:
-            async with aclosing(self._parts(ask, request_id, account)) as parts:
+            async with aclosing(self._parts(ask, account)) as parts:
                 async for part in parts:
                     yield part
         except GemmuleError as error:
-            account.code, account.finish = error.fault.code.value, error.fault.reason
-            raise
-        except (asyncio.CancelledError, GeneratorExit):
+            account.failed(error.fault.code, error.fault.reason)
             raise
         except Exception:
-            account.code = account.finish = Code.INTERNAL.value
+            account.failed(Code.INTERNAL, Code.INTERNAL.value)
             raise
         finally:
-            self._close(request_id, account)
+            account.close(self.metrics, self._clock.monotonic())
 
     async def models(self) -> list[ModelCard]:
         """Sizes, cheapest first, then tiers."""
@@ -144,7 +124,7 @@ class Service:
         """Prometheus' text format."""
         return self.metrics.render(self._router.snapshot())
 
-    async def _parts(self, ask: Ask, request_id: RequestId, account: _Account) -> AsyncGenerator[Part, None]:
+    async def _parts(self, ask: Ask, account: Account) -> AsyncGenerator[Part, None]:
         size, tier = self._target(ask.model)
         account.tier = tier or NONE
         prompt = await prompt_of(ask, self._prompter)
@@ -158,25 +138,24 @@ class Service:
         left_s = self._timeout_s(ask) - (self._clock.monotonic() - account.began_s)
         if left_s <= 0:
             raise DeadlineExceededError(f"deadline_ms: {ask.deadline_ms} ms were over before work began; allow more")
-        request = GenerationRequest(request_id, prompt.token_ids, _sampling(ask, prompt), left_s)
+        request = GenerationRequest(account.request_id, prompt.token_ids, _sampling(ask, prompt), left_s)
         async with aclosing(self._router.route(facts, request)) as items:
             async for item in items:
                 match item:
                     case Placed():
-                        yield await self._started(request_id, item, account)
+                        account.placed(item, self._clock.monotonic())
+                        self.metrics.first_event(account.size, account.tier, account.ttft_s or 0.0)
+                        yield await self._started(account.request_id, item)
                     case Failed(fault=fault):
                         raise GemmuleError(fault)
-                    case Finished(reason=reason, usage=usage):
-                        account.code, account.finish, account.usage = "ok", reason.value, usage
+                    case Finished():
+                        account.finished(item)
                         yield item
                     case TokenEvent():
                         yield item
 
-    async def _started(self, request_id: RequestId, placed: Placed, account: _Account) -> Started:
+    async def _started(self, request_id: RequestId, placed: Placed) -> Started:
         decision = placed.decision
-        account.ttft_s = self._clock.monotonic() - account.began_s
-        account.size, account.reason, account.replica = decision.size, decision.reason, placed.replica
-        self.metrics.first_event(account.size, account.tier, account.ttft_s)
         return Started(
             request_id=request_id,
             size=decision.size,
@@ -208,26 +187,6 @@ class Service:
         routing = self._cluster.routing
         wanted_s = routing.default_timeout_s if ask.deadline_ms is None else ask.deadline_ms / 1000
         return min(wanted_s, routing.max_timeout_s)
-
-    def _close(self, request_id: RequestId, account: _Account) -> None:
-        total_s = self._clock.monotonic() - account.began_s
-        self.metrics.ended(account.size, account.tier, account.code, total_s, account.usage)
-        usage = account.usage
-        log.info(
-            "request ended",
-            extra={
-                "request_id": request_id,
-                "size": account.size,
-                "tier": account.tier,
-                "reason": account.reason,
-                "replica": account.replica,
-                "prompt_tokens": usage.prompt_tokens if usage else None,
-                "output_tokens": usage.output_tokens if usage else None,
-                "ttft_s": account.ttft_s,
-                "total_s": total_s,
-                "finish": account.finish,
-            },
-        )
 
 
 def _sampling(ask: Ask, prompt: Prompt) -> SamplingParams:

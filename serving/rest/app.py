@@ -1,8 +1,7 @@
 """The routes. Each translates, calls the service, and translates back."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,25 +12,21 @@ from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from cluster.snapshot import ClusterStatus
-from model.errors import Code, Fault, GemmuleError, ModelNotFoundError, NotReadyError
-from model.events import Finished, TokenEvent
+from model.errors import Code, Fault, ModelNotFoundError, NotReadyError
 from model.request import RequestId
-from serving.ask import Ask, ChatAsk, TextAsk, chat_ask, text_ask
+from serving.ask import ChatAsk, TextAsk, chat_ask, text_ask
 from serving.echo import echo
-from serving.edge import MAX_BODY_BYTES, fault_of
-from serving.rest.body import read_object
-from serving.rest.hangup import HungUp, beats, until_hangup
+from serving.edge import fault_of
+from serving.rest.answer import Limits, answer
+from serving.rest.hangup import HungUp
 from serving.rest.linger import LingeringResponse
 from serving.rest.openapi import body_of, document, refusals
-from serving.rest.schemas import ChatShape, Shape, TextShape, model_object, route_headers
-from serving.rest.sse import EventStream, sse
-from serving.service import Part, Service, Started
+from serving.rest.schemas import ChatShape, TextShape, model_object
+from serving.service import Service
 from serving.status import error_body, error_headers, status_of
 
 log = logging.getLogger("gemmule.rest")
 
-WAITING_S: Final = 10.0
-"""Headers wait this long for the first token; then they go, and a comment every so often."""
 _CLIENT_LEFT: Final = 499
 _UNREAD: Final = frozenset({408, 413, 415})  # refused before the body was read
 _STATUS: Final = TypeAdapter(ClusterStatus)
@@ -39,11 +34,9 @@ _STATUS: Final = TypeAdapter(ClusterStatus)
 Handler = Callable[[Request, RequestId], Awaitable[Response]]
 
 
-def build_app(
-    get_service: Callable[[], Service], max_body_bytes: int = MAX_BODY_BYTES, waiting_s: float = WAITING_S
-) -> FastAPI:
+def build_app(get_service: Callable[[], Service], limits: Limits | None = None) -> FastAPI:
     """The ASGI application; `get_service` is called once per request."""
-    face = RestFace(get_service, max_body_bytes, waiting_s)
+    face = RestFace(get_service, limits or Limits())
     app = FastAPI(
         title="gemmule",
         version="1",
@@ -76,8 +69,7 @@ class RestFace:
     """Handlers take the request and its id; whatever they raise is answered in `add`."""
 
     get_service: Callable[[], Service]
-    max_body_bytes: int
-    waiting_s: float
+    limits: Limits
 
     def add(self, app: FastAPI, method: str, path: str, handler: Handler, **described: Any) -> None:
         """Add a route; the outermost frame of every request is here."""
@@ -97,11 +89,11 @@ class RestFace:
 
     async def chat(self, request: Request, request_id: RequestId) -> Response:
         """Answer a chat, whole or as server-sent events."""
-        return await self._answer(request, request_id, chat_ask, ChatShape())
+        return await answer(self.get_service(), request, request_id, chat_ask, ChatShape(), self.limits)
 
     async def text(self, request: Request, request_id: RequestId) -> Response:
         """Continue a text, whole or as server-sent events."""
-        return await self._answer(request, request_id, text_ask, TextShape())
+        return await answer(self.get_service(), request, request_id, text_ask, TextShape(), self.limits)
 
     async def models(self, _request: Request, request_id: RequestId) -> Response:
         """Sizes and tiers that `model` may name."""
@@ -148,65 +140,6 @@ class RestFace:
         else:
             what, reason = f"{where}: {error.detail}", "invalid_request"
         return _refusal(Fault(Code.INVALID_REQUEST, what, reason), request_id, error.headers or {})
-
-    async def _answer(
-        self, request: Request, request_id: RequestId, read: Callable[[Mapping[str, Any]], Ask], shape: Shape
-    ) -> Response:
-        service = self.get_service()
-        try:
-            ask = read(await read_object(request, self.max_body_bytes))
-        except GemmuleError as error:
-            service.metrics.refused(error.fault.code.value)
-            raise
-        parts = service.generate(ask, request_id)
-        if ask.stream:
-            return await self._stream(request, request_id, ask, parts, shape)
-        started, text, finished = await until_hangup(request.receive, _collect(parts))
-        body = shape.whole(started, text, finished.reason, finished.usage)
-        return _json(body, request_id, headers=route_headers(started))
-
-    async def _stream(
-        self, request: Request, request_id: RequestId, ask: Ask, parts: AsyncGenerator[Part, None], shape: Shape
-    ) -> Response:
-        """Headers go with the first token, so that a refusal has a status of its own; or after a while of waiting."""
-        paced = beats(parts, self.waiting_s)
-        try:
-            first = await until_hangup(request.receive, _first(paced))
-        except BaseException:
-            await paced.aclose()
-            raise
-        headers = {"x-request-id": request_id} | (route_headers(first) if isinstance(first, Started) else {})
-        source = sse(_resumed(first, paced), shape, request_id, ask.include_usage)
-        return EventStream(source, headers, paced)
-
-
-async def _collect(parts: AsyncGenerator[Part, None]) -> tuple[Started, str, Finished]:
-    started: Started | None = None
-    finished: Finished | None = None
-    texts: list[str] = []
-    async with aclosing(parts):
-        async for part in parts:
-            match part:
-                case Started():
-                    started = part
-                case TokenEvent(text=text):
-                    texts.append(text)
-                case Finished():
-                    finished = part
-    if started is None or finished is None:
-        raise RuntimeError("the stream ended without its last event")
-    return started, "".join(texts), finished
-
-
-async def _first(parts: AsyncGenerator[Part | None, None]) -> Part | None:
-    return await anext(parts)
-
-
-async def _resumed(first: Part | None, rest: AsyncGenerator[Part | None, None]) -> AsyncGenerator[Part | None, None]:
-    async with aclosing(rest):
-        yield first
-        async for part in rest:
-            yield part
 
 
 def _json(

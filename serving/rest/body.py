@@ -4,23 +4,32 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
 
 from model.errors import InvalidRequestError
 from serving.echo import echo, safe_name
+from serving.edge import MAX_BODY_BYTES, too_large
 
 MAX_DEPTH: Final = 64
 MAX_DIGITS: Final = 32
-_IDLE_S: Final = 10.0  # without a byte
-_WHOLE_S: Final = 30.0  # for all of them
 
 
-async def read_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """The JSON object in a request's body; raises `InvalidRequestError`. Reads no further than `max_bytes`."""
-    _check_headers(request.headers, max_bytes)
-    body = await _read(request, max_bytes)
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a body may be, and how slow."""
+
+    max_bytes: int = MAX_BODY_BYTES
+    idle_s: float = 10.0  # without a byte
+    whole_s: float = 30.0  # for all of them
+
+
+async def read_object(request: Request, limits: BodyLimits) -> dict[str, Any]:
+    """The JSON object in a request's body; raises `InvalidRequestError`. Reads no further than the limit."""
+    _check_headers(request.headers, limits.max_bytes)
+    body = await _read(request, limits)
     value = parse_json(body)
     if not isinstance(value, dict):
         raise InvalidRequestError("invalid_type", None, f"body: got {echo(value)}, expected an object")
@@ -61,27 +70,22 @@ def _check_headers(headers: Mapping[str, str], max_bytes: int) -> None:
         raise too_large(max_bytes)
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(request: Request, limits: BodyLimits) -> bytes:
     body = bytearray()
     chunks = aiter(request.stream())
     try:
-        async with asyncio.timeout(_WHOLE_S):
+        async with asyncio.timeout(limits.whole_s):
             while True:
-                async with asyncio.timeout(_IDLE_S):
+                async with asyncio.timeout(limits.idle_s):
                     chunk = await anext(chunks, None)
                 if chunk is None:
                     return bytes(body)
-                if len(body) + len(chunk) > max_bytes:
-                    raise too_large(max_bytes)
+                if len(body) + len(chunk) > limits.max_bytes:
+                    raise too_large(limits.max_bytes)
                 body += chunk
     except TimeoutError:
-        what = f"body: did not arrive within {_IDLE_S:.0f} s of silence or {_WHOLE_S:.0f} s in all; send it faster"
+        what = f"body: {limits.idle_s:g} s of silence or {limits.whole_s:g} s in all were over; send it faster"
         raise InvalidRequestError("request_timeout", None, what) from None
-
-
-def too_large(max_bytes: int) -> InvalidRequestError:
-    """The refusal of a body or message beyond the limit."""
-    return InvalidRequestError("request_too_large", None, f"body: more than {max_bytes} bytes; send less")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

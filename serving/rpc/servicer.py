@@ -13,8 +13,7 @@ import grpc
 
 from model.errors import Fault, GemmuleError
 from model.events import Finished
-from serving.edge import fault_of
-from serving.rest.body import too_large
+from serving.edge import fault_of, too_large
 from serving.rpc.codec import DETAILS_KEY, Metadata, ask_of, details_of, failure_of, model_of, response_of, trailing
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from serving.service import Service, Started

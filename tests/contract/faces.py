@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from cluster.config import ClusterConfig
 from model.prompt import Prompter
 from model.request import RequestId
+from serving.rest.answer import Limits
 from serving.rest.app import build_app
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2_grpc as pb_grpc
@@ -82,11 +83,11 @@ class Faces:
 
 
 @asynccontextmanager
-async def running(waiting_s: float = 10.0) -> AsyncIterator[Faces]:
+async def running(limits: Limits | None = None) -> AsyncIterator[Faces]:
     """Both servers, up; down again afterwards."""
     router, numbers = ScriptedRouter(), count(1)
     service = Service(ClusterConfig(), Prompter(TOKENIZER), router, time, lambda: RequestId(f"req-{next(numbers)}"))
-    config = uvicorn.Config(build_app(lambda: service, MAX_BYTES, waiting_s), port=0, log_level="warning")
+    config = uvicorn.Config(build_app(lambda: service, limits), port=0, log_level="warning")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:

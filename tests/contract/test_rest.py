@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from model.config import Size
 from model.errors import Code, DeadlineExceededError, Fault, NotReadyError, OverloadedError, ReplicaLostError
 from model.events import FinishReason
+from serving.rest.answer import Limits
+from serving.rest.body import BodyLimits
 from tests.contract.faces import CHAT, Faces, running
 from tests.fakes.router import Script
 
@@ -172,7 +174,7 @@ async def test_a_client_that_leaves_closes_the_generator(faces: Faces, script: S
 
 
 async def test_waiting_clients_get_headers_and_comments() -> None:
-    async with running(waiting_s=0.05) as faces:
+    async with running(Limits(waiting_s=0.05)) as faces:
         faces.script(Script(wait_first_s=0.2))
         answer = await faces.http.post("/v1/chat/completions", json=STREAM)
         assert answer.text.startswith(": waiting\n\n")
@@ -180,6 +182,19 @@ async def test_waiting_clients_get_headers_and_comments() -> None:
         faces.script(Script(wait_first_s=0.2, refuse=OverloadedError("full", 2)))
         late = await faces.http.post("/v1/chat/completions", json=STREAM)
         assert events(late.text)[-1]["error"]["code"] == "overloaded"
+
+
+async def test_a_body_that_trickles_is_refused() -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(0.3)
+        yield b"}"
+
+    async with running(Limits(BodyLimits(1024, idle_s=0.05))) as faces:
+        answer = await faces.http.post(
+            "/v1/chat/completions", content=trickle(), headers={"content-type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (408, "request_timeout")
 
 
 async def test_readiness_is_strict_until_the_first_start_is_complete() -> None:

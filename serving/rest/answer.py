@@ -1,0 +1,91 @@
+"""A request for text: body in, plain answer or stream out."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from model.errors import GemmuleError
+from model.events import Finished, TokenEvent
+from model.request import RequestId
+from serving.ask import Ask
+from serving.rest.body import BodyLimits, read_object
+from serving.rest.hangup import beats, until_hangup
+from serving.rest.schemas import Shape, route_headers
+from serving.rest.sse import EventStream, sse
+from serving.service import Part, Service, Started
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the REST face bounds."""
+
+    body: BodyLimits = field(default_factory=BodyLimits)
+    waiting_s: float = 10.0  # headers wait this long for the first token; then they go, and a comment every so often
+
+
+async def answer(
+    service: Service,
+    request: Request,
+    request_id: RequestId,
+    read: Callable[[Mapping[str, Any]], Ask],
+    shape: Shape,
+    limits: Limits,
+) -> Response:
+    """The response; raises `GemmuleError` for what is refused, `HungUp` when the client leaves before it."""
+    try:
+        ask = read(await read_object(request, limits.body))
+    except GemmuleError as error:
+        service.metrics.refused(error.fault.code.value)
+        raise
+    parts = service.generate(ask, request_id)
+    if ask.stream:
+        return await _stream(request, request_id, ask, beats(parts, limits.waiting_s), shape)
+    started, text, finished = await until_hangup(request.receive, _collect(parts))
+    body = shape.whole(started, text, finished.reason, finished.usage)
+    return JSONResponse(body, headers={"x-request-id": request_id, **route_headers(started)})
+
+
+async def _stream(
+    request: Request, request_id: RequestId, ask: Ask, parts: AsyncGenerator[Part | None, None], shape: Shape
+) -> Response:
+    """Headers go with the first token, so that a refusal has a status of its own; or after a while of waiting."""
+    try:
+        first = await until_hangup(request.receive, _first(parts))
+    except BaseException:
+        await parts.aclose()
+        raise
+    headers = {"x-request-id": request_id} | (route_headers(first) if isinstance(first, Started) else {})
+    return EventStream(sse(_resumed(first, parts), shape, request_id, ask.include_usage), headers, parts)
+
+
+async def _collect(parts: AsyncGenerator[Part, None]) -> tuple[Started, str, Finished]:
+    started: Started | None = None
+    finished: Finished | None = None
+    texts: list[str] = []
+    async with aclosing(parts):
+        async for part in parts:
+            match part:
+                case Started():
+                    started = part
+                case TokenEvent(text=text):
+                    texts.append(text)
+                case Finished():
+                    finished = part
+    if started is None or finished is None:
+        raise RuntimeError("the stream ended without its last event")
+    return started, "".join(texts), finished
+
+
+async def _first(parts: AsyncGenerator[Part | None, None]) -> Part | None:
+    return await anext(parts)
+
+
+async def _resumed(first: Part | None, rest: AsyncGenerator[Part | None, None]) -> AsyncGenerator[Part | None, None]:
+    async with aclosing(rest):
+        yield first
+        async for part in rest:
+            yield part

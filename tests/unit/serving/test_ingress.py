@@ -1,0 +1,38 @@
+"""The class that wears both faces is built from settings and a router alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+pytest.importorskip("model.source")
+
+from model.errors import CheckpointError
+from serving.config import Settings
+from serving.ingress import GRPC_SERVICER_FUNCTIONS, Ingress, shared_tokenizer
+from tests.fakes.router import ScriptedRouter
+
+
+def test_it_is_built_from_settings_and_a_router() -> None:
+    ingress = Ingress(Settings().model_dump_json(), ScriptedRouter())
+    assert isinstance(ingress.asgi(), FastAPI)
+    assert all(hasattr(ingress, call) for call in ("Generate", "ListModels", "Check", "Watch", "List"))
+
+
+def test_the_functions_for_the_grpc_front_exist() -> None:
+    for path in GRPC_SERVICER_FUNCTIONS:
+        module, _, name = path.rpartition(".")
+        assert callable(getattr(__import__(module, fromlist=[name]), name))
+
+
+def test_sizes_with_different_tokenizers_are_not_served_together(tmp_path: Path) -> None:
+    cluster = Settings().cluster
+    path = shared_tokenizer(cluster)
+    tree = json.loads(path.read_text())
+    tree["model"]["vocab"]["hippopotamus"] = max(tree["model"]["vocab"].values()) + 1
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tree))
+    sizes = cluster.model_dump(mode="json")
+    sizes["sizes"]["2b"]["source"] = str(tmp_path)
+    with pytest.raises(CheckpointError, match="2b and 9b have different tokenizers"):
+        shared_tokenizer(type(cluster).model_validate(sizes))
