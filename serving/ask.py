@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,7 +15,6 @@ from pydantic import (
     Tag,
     ValidationError,
 )
-from pydantic_core import PydanticCustomError
 
 from model.config import CONTEXT_TOKENS, VOCABULARY
 from model.errors import InvalidRequestError
@@ -24,39 +22,15 @@ from model.prompt import Role, Turn
 from serving.echo import echo
 from serving.fields import REFUSED, REFUSED_IN_STREAM_OPTIONS, REFUSED_IN_TURN, settle_names
 from serving.refusal import refused
+from serving.strings import Label, LabelKey, LabelValue, StopString, Text
 
 MAX_MESSAGES: Final = 2048
 MAX_PARTS: Final = 256
 MAX_STOPS: Final = 16
-MAX_STOP_BYTES: Final = 256
 CHAT_DEFAULT_TOKENS: Final = 512
 """max_tokens of a chat that names none, or what is left of the context if that is less."""
 TEXT_DEFAULT_TOKENS: Final = 16
 """The same for a completion, as OpenAI's."""
-
-
-def _whole(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        message = "holds half of a surrogate pair, which is no character; remove it"
-        raise PydanticCustomError("invalid_value", message) from None
-    return text
-
-
-def _without_nul(text: str) -> str:
-    if "\0" in text:
-        raise PydanticCustomError("invalid_value", "holds a NUL character; remove it")
-    return text
-
-
-def _stop_string(text: str) -> str:
-    if not text:
-        raise PydanticCustomError("invalid_value", "is empty; leave it out or send some text")
-    if (size := len(_whole(text).encode())) > MAX_STOP_BYTES:
-        message = "has {size} bytes, at most {most} are allowed; shorten it"
-        raise PydanticCustomError("string_above_max_length", message, {"size": size, "most": MAX_STOP_BYTES})
-    return _without_nul(text)
 
 
 def _listed(value: Any) -> Any:
@@ -76,8 +50,6 @@ def _kind_of_prompt(value: Any) -> str | None:
     return "<texts>" if isinstance(first, str) else "<rows>" if isinstance(first, list) else "<ids>"
 
 
-Text = Annotated[str, AfterValidator(_whole)]
-Label = Annotated[str, Field(max_length=256), AfterValidator(_without_nul)]
 Ids = Annotated[list[int], Field(min_length=1, fail_fast=True)]
 
 
@@ -126,7 +98,7 @@ class AskBase(_Form):
     top_p: float = Field(1.0, ge=0.0, le=1.0, allow_inf_nan=False, description="Share of probability to draw from.")
     top_k: int | None = Field(None, ge=-1, le=VOCABULARY, description="Draw from the k likeliest; 0 and -1: all.")
     stop: Annotated[
-        Annotated[list[Annotated[str, AfterValidator(_stop_string)]], Field(max_length=MAX_STOPS, fail_fast=True)],
+        Annotated[list[StopString], Field(max_length=MAX_STOPS, fail_fast=True)],
         BeforeValidator(_listed, json_schema_input_type=str | list[str]),
     ] = Field([], description="Strings that end the answer before they appear in it.")
     stream: bool = Field(False, description="Send the answer as server-sent events.")
@@ -135,8 +107,8 @@ class AskBase(_Form):
     user: Label | None = Field(None, description="A label, without effect.")
     metadata: Annotated[
         dict[
-            Annotated[str, Field(max_length=64), AfterValidator(_without_nul)],
-            Annotated[str, Field(max_length=512), AfterValidator(_without_nul)],
+            LabelKey,
+            LabelValue,
         ],
         Field(max_length=16),
     ] = Field({}, description="Labels, without effect.")

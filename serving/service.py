@@ -27,7 +27,10 @@ class Router(Protocol):
     """Who places requests. The first item of a stream is `Placed`, or a `GemmuleError` is raised before any item."""
 
     def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
-        """`Placed`, then events; closing the generator aborts the request everywhere."""
+        """`Placed`, then events; closing the generator aborts the request everywhere.
+
+        Each item may be taken by another task: no timeout or task group may stay open across a `yield`.
+        """
 
     def snapshot(self) -> Snapshot:
         """All served sizes now; cheap, no waiting."""

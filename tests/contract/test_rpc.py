@@ -1,6 +1,7 @@
 """The gRPC face: messages, metadata, details, health, cancellation."""
 
 from collections.abc import AsyncIterable
+from dataclasses import fields
 
 import grpc
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from model.config import Size
 from model.errors import Code, Fault, OverloadedError
+from model.request import SamplingParams
+from serving.ask import AskBase
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from tests.contract.faces import CHAT, Faces, a_message
 from tests.fakes.router import Script
@@ -48,10 +51,16 @@ async def test_a_call_is_started_chunks_and_finished(faces: Faces) -> None:
     }
 
 
+def test_every_sampling_option_is_on_both_faces() -> None:
+    options = {option.name for option in fields(SamplingParams)}
+    assert {option.name for option in pb.Sampling.DESCRIPTOR.fields} == options
+    assert options <= AskBase.model_fields.keys()
+
+
 async def test_both_faces_ask_the_engine_for_the_same(faces: Faces) -> None:
-    fields = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "stop": ["a", "b"]}
-    await faces.http.post("/v1/chat/completions", json={**CHAT, **fields})
-    [item async for item in faces.grpc.Generate(a_message(sampling=pb.Sampling(**fields)))]
+    sampling = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "top_k": 40, "stop": ["a", "b"]}
+    await faces.http.post("/v1/chat/completions", json={**CHAT, **sampling})
+    [item async for item in faces.grpc.Generate(a_message(sampling=pb.Sampling(**sampling)))]
     one, two = faces.router.submitted
     assert (one.prompt_token_ids, one.sampling) == (two.prompt_token_ids, two.sampling)
 
@@ -66,10 +75,10 @@ async def test_completions_are_the_same_over_both_faces(
     faces: Faces, text: str, temperature: float, max_tokens: int
 ) -> None:
     faces.script()
-    fields = {"temperature": temperature, "max_tokens": max_tokens}
-    answer = await faces.http.post("/v1/completions", json={"model": "2b", "prompt": text, **fields})
+    sampling = {"temperature": temperature, "max_tokens": max_tokens}
+    answer = await faces.http.post("/v1/completions", json={"model": "2b", "prompt": text, **sampling})
     assert answer.status_code == 200
-    request = pb.GenerateRequest(model="2b", prompt=text, sampling=pb.Sampling(**fields))
+    request = pb.GenerateRequest(model="2b", prompt=text, sampling=pb.Sampling(**sampling))
     [item async for item in faces.grpc.Generate(request)]
     one, two = faces.router.submitted
     assert (one.prompt_token_ids, one.sampling) == (two.prompt_token_ids, two.sampling)
