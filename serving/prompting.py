@@ -30,7 +30,7 @@ async def prompt_of(ask: Ask, prompter: Prompter) -> Prompt:
     """
     if isinstance(ask, ChatAsk):
         turns = ask.turns
-        num_characters = sum(len(turn.text) for turn in turns)
+        num_characters = sum(len(turn.text.strip()) for turn in turns)
         _refuse_by_length("messages", num_characters, prompter)
         if num_characters > _OFF_LOOP_CHARACTERS:
             ids = await asyncio.to_thread(prompter.chat, turns)

@@ -12,7 +12,8 @@ from model.errors import GemmuleError
 from model.events import Finished, TokenEvent
 from model.request import RequestId
 from serving.ask import Ask
-from serving.rest.body import BodyLimits, read_object
+from serving.edge import unhurried
+from serving.rest.body import BodyLimits, parse_object, read_body
 from serving.rest.hangup import beats, until_hangup
 from serving.rest.schemas import Shape, route_headers
 from serving.rest.sse import EventStream, sse
@@ -37,7 +38,8 @@ async def answer(
 ) -> Response:
     """The response; raises `GemmuleError` for what is refused, `HungUp` when the client leaves before it."""
     try:
-        ask = read(await read_object(request, limits.body))
+        body = await read_body(request, limits.body)
+        ask = await unhurried(lambda: read(parse_object(body)), len(body))
     except GemmuleError as error:
         service.metrics.refused(error.fault.code.value)
         raise
@@ -45,8 +47,8 @@ async def answer(
     if ask.stream:
         return await _stream(request, request_id, ask, beats(parts, limits.waiting_s), shape)
     started, text, finished = await until_hangup(request.receive, _collect(parts))
-    body = shape.whole(started, text, finished.reason, finished.usage)
-    return JSONResponse(body, headers={"x-request-id": request_id, **route_headers(started)})
+    whole = shape.whole(started, text, finished.reason, finished.usage)
+    return JSONResponse(whole, headers={"x-request-id": request_id, **route_headers(started)})
 
 
 async def _stream(

@@ -26,10 +26,14 @@ class BodyLimits:
     whole_s: float = 30.0  # for all of them
 
 
-async def read_object(request: Request, limits: BodyLimits) -> dict[str, Any]:
-    """The JSON object in a request's body; raises `InvalidRequestError`. Reads no further than the limit."""
+async def read_body(request: Request, limits: BodyLimits) -> bytes:
+    """The bytes of a JSON body, read no further than the limit; raises `InvalidRequestError`."""
     _check_headers(request.headers, limits.max_bytes)
-    body = await _read(request, limits)
+    return await _read(request, limits)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body; raises `InvalidRequestError`."""
     value = parse_json(body)
     if not isinstance(value, dict):
         raise InvalidRequestError("invalid_type", None, f"body: got {echo(value)}, expected an object")

@@ -13,7 +13,8 @@ import grpc
 
 from model.errors import Fault, GemmuleError
 from model.events import Finished
-from serving.edge import fault_of, too_large
+from serving.ask import Ask
+from serving.edge import fault_of, too_large, unhurried
 from serving.rpc.codec import DETAILS_KEY, Metadata, ask_of, details_of, failure_of, model_of, response_of, trailing
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from serving.service import Service, Started
@@ -48,7 +49,8 @@ class GemmuleFace:
         started: Started | None = None
         grpc_context.set_trailing_metadata(trailing(request_id))
         try:
-            async with aclosing(self._service.generate(self._ask(request), request_id)) as parts:
+            ask = await self._ask(request)
+            async with aclosing(self._service.generate(ask, request_id)) as parts:
                 async for part in parts:
                     if isinstance(part, Started):
                         started = part
@@ -72,11 +74,11 @@ class GemmuleFace:
             set_status(grpc_context, fault_of(error, request_id), request_id, trailing(request_id))
             return pb.ListModelsResponse()
 
-    def _ask(self, request: pb.GenerateRequest) -> Any:
+    async def _ask(self, request: pb.GenerateRequest) -> Ask:
         try:
-            if request.ByteSize() > self._max_message_bytes:
+            if (size := request.ByteSize()) > self._max_message_bytes:
                 raise too_large(self._max_message_bytes)
-            return ask_of(request)
+            return await unhurried(lambda: ask_of(request), size)
         except GemmuleError as error:
             self._service.metrics.refused(error.fault.code.value)
             raise
