@@ -1,5 +1,6 @@
 """Turns become Gemma's tokens; what a user types never becomes a marker."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,11 @@ def test_a_turn_that_does_not_fit_is_named(turns: list[Turn], index: int) -> Non
 def test_encode_is_one_bos_and_the_text() -> None:
     assert PROMPTER.encode("hi")[0] == BOS_ID
     assert len(PROMPTER.encode("hi")) == 1 + PROMPTER.count("hi")
+
+
+def test_prompts_are_the_ones_that_the_golden_logits_were_made_with() -> None:
+    golden = json.loads((TOKENIZER.parent / "golden_logits.json").read_text())["prompts"]
+    ids = {entry["name"]: tuple(entry["ids"]) for entry in golden}
+    assert PROMPTER.chat([user("What is 12 + 30?")]) == ids["sum"]
+    chat = [user("My name is Ann."), model("Nice to meet you, Ann!"), user("What is my name?")]
+    assert PROMPTER.chat(chat) == ids["follow-up"]
