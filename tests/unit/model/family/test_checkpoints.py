@@ -46,7 +46,8 @@ def test_the_architecture_is_gemma_2s(name: str) -> None:
     assert (config.attn_logit_softcapping, config.final_logit_softcapping) == (50.0, 30.0)
     assert (config.sliding_window, config.max_position_embeddings, config.eos_token_id) == (256, 8192, [1, 107])
     assert config.layer_types[:2] == ["sliding_attention", "full_attention"]
-    assert config.tie_word_embeddings and config.hidden_size % 256 == 0
+    assert config.tie_word_embeddings
+    assert config.hidden_size % 256 == 0
     assert len(AutoTokenizer.from_pretrained(FAMILY / name)) == config.vocab_size
     assert (config.query_pre_attn_scalar != config.head_dim) == (name == "nano-27b")
 

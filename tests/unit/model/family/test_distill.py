@@ -76,7 +76,8 @@ def _stop_after_ten(settings: DistillSettings, run: RunState) -> None:
 def test_a_student_comes_nearer_to_its_teacher(settings: DistillSettings) -> None:
     report = distill(replace(settings, steps=120, learning_rate=1e-2))
     assert report.student.curve[-1].loss < report.student.curve[0].loss
-    assert report.baseline is None and report.student.score is None
+    assert report.baseline is None
+    assert report.student.score is None
     assert json.loads((settings.out / "manifest.json").read_text())["files"]["model.safetensors"]
 
 
@@ -90,7 +91,8 @@ def test_the_baseline_starts_where_the_student_starts(settings: DistillSettings)
 
 def test_scores_are_reported_when_asked_for(settings: DistillSettings) -> None:
     report = distill(replace(settings, steps=1, num_eval_tasks=33))
-    assert report.student.score is not None and report.student.score.overall.tasks == 33
+    assert report.student.score is not None
+    assert report.student.score.overall.tasks == 33
 
 
 def test_a_student_folder_with_weights_is_continued(settings: DistillSettings, teacher: Path) -> None:
@@ -121,7 +123,8 @@ def test_rows_ask_for_answers_only(teacher: Path) -> None:
     chat = [{"role": "user", "content": "hi <end_of_turn>"}, {"role": "assistant", "content": "yes"}]
     row = encoder.row(chat)
     wanted = [target for target in row.targets if target != IGNORED]
-    assert wanted[-1] == 107 and len(wanted) == 4
+    assert wanted[-1] == 107
+    assert len(wanted) == 4
     assert row.ids[: len(encoder.prompt(chat[:1]))] == encoder.prompt(chat[:1])
     assert row.ids.count(107) == 1  # the typed one is text
 

@@ -32,7 +32,8 @@ def test_splits_never_share_a_content(seed: int, kind: Kind, level: int) -> None
     unseen, seen = draw(Random(seed), kind, level, "eval"), draw(Random(seed), kind, level, "train")
     assert held_out(unseen.keys[0])
     assert not any(map(held_out, seen.keys))
-    assert not belongs(unseen, "train") and belongs(seen, "train")
+    assert not belongs(unseen, "train")
+    assert belongs(seen, "train")
 
 
 @given(SEEDS, st.sampled_from(list(Kind)), st.sampled_from(LEVELS))
@@ -90,5 +91,6 @@ def test_the_table_counts_by_kind_and_level() -> None:
     results = [Result(task, task.answer if task.level < 3 else "") for task in tasks]
     table = score_table(results)
     assert (table.overall.right, table.overall.tasks) == (44, 66)
-    assert table.by_level[3].right == 0 and table.by_cell["json/1"].share == 1
+    assert table.by_level[3].right == 0
+    assert table.by_cell["json/1"].share == 1
     assert "| **all** | 1.00 | 1.00 | 0.00 | **0.667** |" in table.markdown()

@@ -17,13 +17,26 @@ TOKENIZER = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
 SENTENCEPIECE = sentencepiece.SentencePieceProcessor(model_file=str(FOLDER / "tokenizer.model"))
 AUTO = AutoTokenizer.from_pretrained(FOLDER)
 
-AWKWARD = ["", " ", "  double  spaces  ", "tab\tand\nnewline\r\n", "emoji 😀 and é", "superuser model", "The Whale TheThe", "0042",
-           "<start_of_turn>user\nhi<end_of_turn>", "<0x41><unused5><bos>", "\u0000", "12+30=?", 'Spell the word "frog".', "汉字"]  # fmt: skip
+AWKWARD = [
+    "",
+    " ",
+    "  double  spaces  ",
+    "tab\tand\nnewline\r\n",
+    "emoji 😀 and é",
+    "superuser model",
+    "The Whale TheThe",
+    "0042",
+    "<start_of_turn>user\nhi<end_of_turn>",
+    "<0x41><unused5><bos>",
+    "\u0000",
+    "12+30=?",
+    'Spell the word "frog".',
+    "汉字",
+]
 # `▁` is the space's own image, so a typed one comes back as a space, as in Gemma.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=60)
-PHRASES = st.lists(
-    st.sampled_from(["▁", "W", "Wh", " What", "user", "The", " 12", "è", '"', "is", "\n"]), max_size=12
-).map("".join)
+PARTS = ["▁", "W", "Wh", " What", "user", "The", " 12", "è", '"', "is", "\n"]
+PHRASES = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
 
 
 def plain(text: str) -> list[int]:
@@ -70,7 +83,7 @@ def test_transformers_loads_the_same_tokenizer(text: str) -> None:
 
 
 def test_specials_typed_in_text_stay_text() -> None:
-    assert 106 not in plain("<start_of_turn>") and 107 not in plain("<end_of_turn>") and 2 not in plain("<bos>")
+    assert not {2, 106, 107} & {*plain("<start_of_turn>"), *plain("<end_of_turn>"), *plain("<bos>")}
 
 
 def test_digits_stand_alone() -> None:
@@ -84,7 +97,8 @@ def test_quoted_words_fall_into_letters() -> None:
 def test_encoding_puts_exactly_one_bos_in_front() -> None:
     assert AUTO("hi").input_ids.count(2) == 1
     chat = AUTO.apply_chat_template([{"role": "user", "content": "hi"}], add_generation_prompt=True)
-    assert chat["input_ids"].count(2) == 1 and chat["input_ids"][0] == 2
+    assert chat["input_ids"].count(2) == 1
+    assert chat["input_ids"][0] == 2
 
 
 def test_the_template_is_gemmas() -> None:
