@@ -123,6 +123,7 @@ class ReplicaStatus:
     free_kv_tokens: int
     total_kv_tokens: int
     start_s: Mapping[str, float]  # part of the start -> seconds
+    logit_difference: float | None  # to the checkpoint's golden logits; None when it has none
     ranks: tuple[RankStatus, ...]
 
 

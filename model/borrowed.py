@@ -111,7 +111,7 @@ class BorrowedEngine:
                     output = outputs.get_nowait()
                 if output.error is not None:
                     log.error("engine failed a request", extra={"request_id": request.request_id})
-                    yield Failed(request.request_id, Fault(Code.INTERNAL, "the engine failed", "internal_error"))
+                    yield Failed(request.request_id, self._fault())
                     return
                 new = tuple(output.generated_tokens[seen:])
                 seen += len(new)
@@ -128,6 +128,12 @@ class BorrowedEngine:
                     return
         finally:
             self.abort(request.request_id)
+
+    def _fault(self) -> Fault:
+        """Why the manager failed a request: a broken group ends with its replica, anything else is a bug."""
+        if self._world.sharded and not self.healthy():
+            return Fault(Code.REPLICA_LOST, "a rank of the replica was lost", "replica_lost", None, 1.0)
+        return Fault(Code.INTERNAL, "the engine failed on this request", "internal_error")
 
     def _send(self, request: GenerationRequest, outputs: asyncio.Queue[Any]) -> None:
         sampling = request.sampling
@@ -155,7 +161,9 @@ class BorrowedEngine:
 
     def healthy(self) -> bool:
         """Whether the manager's thread runs."""
-        return bool(self._manager and self._manager.is_running() and not self._manager.background_thread_status.fatal_error)
+        return bool(
+            self._manager and self._manager.is_running() and not self._manager.background_thread_status.fatal_error
+        )
 
     def load(self) -> EngineLoad:
         """Counts as of the manager's last step."""
@@ -168,7 +176,7 @@ class BorrowedEngine:
         return EngineLoad(running, waiting, int(processor.cache.compute_free_capacity() * total), total)
 
     def ranks(self) -> tuple[RankReport, ...]:
-        """This rank's own report; the replica joins those of its followers."""
+        """The rank's own report; the replica joins those of its followers."""
         return (self._report,) if self._report else ()
 
     async def close(self) -> None:

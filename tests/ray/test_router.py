@@ -54,7 +54,7 @@ class Scripted:
             self._running -= 1
 
     async def status(self) -> ReplicaStatus:
-        return ReplicaStatus(self._name, "scripted", self._running, 0, 100, 100, {}, ())
+        return ReplicaStatus(self._name, "scripted", self._running, 0, 100, 100, {}, None, ())
 
 
 @pytest.fixture(scope="module")

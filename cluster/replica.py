@@ -1,0 +1,83 @@
+"""One replica of a size: an engine, the ranks under it, and what Ray Serve wants to know of both."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
+
+from ray import serve
+
+from cluster.config import SizeConfig
+from cluster.rank_group import RankGroup
+from cluster.snapshot import Hello, RankStatus, ReplicaStatus
+from model.checkpoint import open_checkpoint
+from model.config import Size
+from model.events import Event
+from model.request import GenerationRequest
+
+log = logging.getLogger("gemmule.replica")
+
+_RANK_LOST: Final = 70  # exit status of a replica that lost a rank (EX_SOFTWARE)
+
+
+class Replica:
+    """Becomes a Serve deployment in `cluster.build`. Requests come as values, answers go as events."""
+
+    async def __init__(self, size: str, folder: str, config_json: str) -> None:
+        """Ready when this returns: weights checked and loaded, ranks joined, golden logits reproduced, kernels warm."""
+        began_s = time.monotonic()
+        config = SizeConfig.model_validate_json(config_json)
+        self._config = config
+        self._checkpoint = await asyncio.to_thread(open_checkpoint, Path(folder), Size(size))
+        self._name = f"{size}#{serve.get_replica_context().replica_id.unique_id[:6]}"
+        self._group = RankGroup(folder, config)
+        self._engine: Any = await asyncio.to_thread(self._make_engine, Path(folder))
+        await self._group.start(self._engine.start())
+        self._watch = asyncio.create_task(self._end_with_the_group(), name="rank-watch")
+        self._start_s = {**self._engine.start_s, "all": time.monotonic() - began_s}
+        log.info("replica ready", extra={"replica": self._name, "start_s": self._start_s})
+
+    def _make_engine(self, folder: Path) -> Any:
+        from model.borrowed import BorrowedEngine  # torch loads in replica processes only
+
+        return BorrowedEngine(folder, self._config.engine, self._group.world, self._config.threads_per_rank)
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Hello | Event, None]:
+        """`Hello`, then the events of one request; a caller that leaves ends it."""
+        yield Hello(self._name, self._checkpoint.name)
+        async with aclosing(self._engine.submit(request)) as events:
+            async for event in events:
+                yield event
+
+    async def status(self) -> ReplicaStatus:
+        """Load, ranks and times of the start."""
+        load = self._engine.load()
+        return ReplicaStatus(
+            replica=self._name,
+            checkpoint=self._checkpoint.name,
+            running=load.running,
+            waiting=load.waiting,
+            free_kv_tokens=load.free_kv_tokens,
+            total_kv_tokens=load.total_kv_tokens,
+            start_s=self._start_s,
+            logit_difference=self._engine.logit_difference,
+            ranks=tuple(
+                RankStatus(report.rank, report.pid, report.weight_bytes, report.shard_shapes)
+                for report in (*self._engine.ranks(), *self._group.reports)
+            ),
+        )
+
+    async def check_health(self) -> None:
+        """Raise when the engine's loop has ended; Serve then replaces the replica."""
+        if not self._engine.healthy():
+            raise RuntimeError(f"{self._name}: the engine's loop has ended")
+
+    async def _end_with_the_group(self) -> None:
+        """End this process when a rank is lost: a collective that waits for it cannot be cancelled."""
+        await self._group.lost()
+        log.error("a rank was lost; the replica ends", extra={"replica": self._name})
+        os._exit(_RANK_LOST)
