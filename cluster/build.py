@@ -69,7 +69,7 @@ def _engine(size: Size, config: SizeConfig, token_env: str) -> Application:
 class SizedReplica(Replica):
     """A replica that first sees to it that its checkpoint is on this node."""
 
-    async def __init__(self, size: str, config_json: str, token_env: str) -> None:
+    async def __init__(self, size: str, config_json: str, token_env: str) -> None:  # type: ignore[misc]
         """Runs on the replica's node; a hub checkpoint is downloaded here."""
         config = SizeConfig.model_validate_json(config_json)
         source = parse_source(config.source)
@@ -80,7 +80,9 @@ class SizedReplica(Replica):
 def _ingress(face: type[Face], copies: int) -> serve.Deployment:
     @serve.ingress()
     class Ingress(face):  # type: ignore[misc, valid-type]
-        async def __init__(self, settings_json: str, config_json: str, handles: Mapping[str, DeploymentHandle]) -> None:
+        async def __init__(  # type: ignore[misc]
+            self, settings_json: str, config_json: str, handles: Mapping[str, DeploymentHandle]
+        ) -> None:
             config = ClusterConfig.model_validate_json(config_json)
             by_size = {Size(name): handle for name, handle in handles.items()}
             router = Router(config, by_size, {size: _named(size, config.sizes[size]) for size in by_size})

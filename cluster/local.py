@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -48,12 +47,8 @@ class Endpoint:
 
 @contextlib.contextmanager
 def ray_here(config: ClusterConfig) -> Iterator[Path]:
-    """A Ray of our own in a temporary folder; everything is gone afterwards, whatever happened in between."""
+    """A Ray of our own in a temporary folder, gone afterwards whatever happened; `environment.prepare` comes before."""
     folder = Path(tempfile.mkdtemp(prefix="gemmule-"))  # short: socket paths may have 107 bytes
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(
             address="local",

@@ -27,7 +27,7 @@ _RANK_LOST: Final = 70  # exit status of a replica that lost a rank (EX_SOFTWARE
 class Replica:
     """Becomes a Serve deployment in `cluster.build`. Requests come as values, answers go as events."""
 
-    async def __init__(self, size: str, folder: str, config_json: str) -> None:
+    async def __init__(self, size: str, folder: str, config_json: str) -> None:  # type: ignore[misc]  # Serve awaits it
         """Ready when this returns: weights checked and loaded, ranks joined, golden logits reproduced, kernels warm."""
         began_s = time.monotonic()
         config = SizeConfig.model_validate_json(config_json)

@@ -13,12 +13,13 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from model.config import SIZES, VOCABULARY, Size
+from model.config import SIZES, SLIDING_WINDOW_TOKENS, VOCABULARY, Size
 from model.errors import CheckpointError
 from model.source import read_json
 
 _MAX_HEADER_BYTES: Final = 100 * 2**20  # the limit of the safetensors library
 _DTYPE_BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
+_WEIGHT_DTYPES: Final = ("F32", "F16", "BF16")
 _MANIFEST: Final = "manifest.json"
 _INDEX: Final = "model.safetensors.index.json"
 
@@ -34,6 +35,20 @@ class ModelShape:
     kv_heads: int
     head_dim: int
     vocabulary: int
+
+
+def shape_of(size: Size) -> ModelShape:
+    """The shape of a released size."""
+    facts = SIZES[size]
+    return ModelShape(
+        facts.layers,
+        facts.hidden,
+        facts.intermediate,
+        facts.attention_heads,
+        facts.kv_heads,
+        facts.head_dim,
+        VOCABULARY,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,7 @@ def open_checkpoint(folder: Path, size: Size, verify_hashes: bool = True) -> Che
     stand_in = stand_in_for(folder)
     if stand_in is None:
         _expect_size(folder, shape, size)
+        _expect_numbers(folder, size)
     elif stand_in != size:
         raise CheckpointError(f"{folder}: is a stand-in for {stand_in}, not for {size}; put it in its own slot")
     tensors = {entry.name: entry for path in weight_files(folder) for entry in read_header(path)}
@@ -90,7 +106,7 @@ def stand_in_for(folder: Path) -> Size | None:
     if not path.is_file():
         return None
     name = read_json(path).get("stand_in_for")
-    return Size(name) if name in set(Size) else None
+    return Size(name) if isinstance(name, str) and name in set(Size) else None
 
 
 def count_parameters(folder: Path) -> int:
@@ -128,15 +144,17 @@ def weight_files(folder: Path) -> list[Path]:
 
 def read_header(path: Path) -> Iterator[TensorEntry]:
     """Tensors of a safetensors file; every offset is checked against the file before it is believed."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
-            raise CheckpointError(f"{path}: header of {length} bytes in a file of {size}; download the file again")
-        try:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
+                raise CheckpointError(f"{path}: header of {length} bytes in a file of {size}; download the file again")
             header = json.loads(file.read(length))
-        except ValueError as error:
-            raise CheckpointError(f"{path}: the header is not JSON; download the file again") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except (ValueError, RecursionError) as error:  # brackets without end nest deeper than the parser may go
+        raise CheckpointError(f"{path}: the header is not JSON; download the file again") from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: the header is not an object; download the file again")
     for name, entry in header.items():
@@ -147,14 +165,14 @@ def read_header(path: Path) -> Iterator[TensorEntry]:
 def _entry(path: Path, name: str, entry: Any, data_bytes: int, begin: int) -> TensorEntry:
     try:
         dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        whole = all(type(number) is int and number >= 0 for number in (*shape, start, end))
-        expected = prod(shape) * _DTYPE_BYTES[dtype]
+        whole = all(type(number) is int and 0 <= number < 2**63 for number in (*shape, start, end))
+        expected = prod(shape) * _DTYPE_BYTES[dtype] if whole and len(shape) <= 8 else -1  # never multiply text
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: the entry of {name[:100]!r} is malformed; download the file again") from error
     if not whole or not start <= end <= data_bytes or end - start != expected:
         raise CheckpointError(
-            f"{path}: {name[:100]!r} claims bytes {start} to {end} of {data_bytes}; the file is cut short or damaged, "
-            "download it again"
+            f"{path}: {name[:100]!r} claims bytes {str(start)[:20]} to {str(end)[:20]} of {data_bytes}; the file "
+            "is cut short or damaged, download it again"
         )
     return TensorEntry(name, path, dtype, shape, begin + start, begin + end)
 
@@ -202,21 +220,28 @@ def _shape(folder: Path) -> ModelShape:
 
 
 def _expect_size(folder: Path, shape: ModelShape, size: Size) -> None:
-    facts = SIZES[size]
-    real = ModelShape(
-        facts.layers,
-        facts.hidden,
-        facts.intermediate,
-        facts.attention_heads,
-        facts.kv_heads,
-        facts.head_dim,
-        VOCABULARY,
-    )
+    real = shape_of(size)
     if shape != real:
         raise CheckpointError(
             f"{folder / 'config.json'}: {shape.layers} layers of {shape.hidden} are not Gemma 2 {size} "
             f"({real.layers} of {real.hidden}); put the checkpoint in its own slot"
         )
+
+
+def _expect_numbers(folder: Path, size: Size) -> None:
+    """Numbers that change no shape and every answer: an early 9B, for one, was published with a scale of 224."""
+    config = read_json(folder / "config.json")
+    real = {
+        "query_pre_attn_scalar": SIZES[size].query_pre_attn_scalar,
+        "sliding_window": SLIDING_WINDOW_TOKENS,
+        "attn_logit_softcapping": 50,
+        "final_logit_softcapping": 30,
+    }
+    for name, wanted in real.items():
+        if config.get(name, wanted) != wanted:
+            raise CheckpointError(
+                f"{folder / 'config.json'}: {name} is {config[name]!r}, Gemma 2 {size} has {wanted}; correct the file"
+            )
 
 
 def _expect_tensors(folder: Path, shape: ModelShape, tensors: Mapping[str, TensorEntry]) -> None:
@@ -227,9 +252,16 @@ def _expect_tensors(folder: Path, shape: ModelShape, tensors: Mapping[str, Tenso
             raise CheckpointError(f"{folder}: tensor {name} is missing; download the checkpoint again")
         if found.shape != wanted:
             raise CheckpointError(f"{found.file}: {name} has shape {found.shape}, the config says {wanted}")
+        if found.dtype not in _WEIGHT_DTYPES:
+            raise CheckpointError(
+                f"{found.file}: {name} is stored as {found.dtype}; quantized weights are not loadable yet, "
+                "use the bf16 checkpoint"
+            )
     unexpected = tensors.keys() - expected.keys() - {"lm_head.weight"}  # a stored head is the tied embedding
     if unexpected:
-        raise CheckpointError(f"{folder}: tensor {min(unexpected)} has no place in Gemma 2; is this another model?")
+        raise CheckpointError(
+            f"{folder}: tensor {min(unexpected)[:100]!r} has no place in Gemma 2; is this another model?"
+        )
 
 
 def tensor_shapes(shape: ModelShape) -> dict[str, tuple[int, ...]]:

@@ -9,9 +9,11 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from cluster.build import build
 from cluster.config import ClusterConfig
 from model.config import Size
 from model.errors import CheckpointError
@@ -21,7 +23,7 @@ from model.source import parse_source, resolve
 from serving.config import Settings, from_tree
 from serving.logs import log_json
 from serving.rest.answer import Limits
-from serving.rest.app import build_app
+from serving.rest.app import build_app as build_web
 from serving.rest.body import BodyLimits
 from serving.rpc.health import HealthFace
 from serving.rpc.servicer import GemmuleFace
@@ -42,11 +44,21 @@ class Ingress(GemmuleFace, HealthFace):
         service = service_of(settings, router)
         GemmuleFace.__init__(self, service, settings.server.max_body_bytes)
         HealthFace.__init__(self, service)
-        self._asgi = build_app(lambda: service, Limits(BodyLimits(settings.server.max_body_bytes)))
+        self._asgi = build_web(lambda: service, Limits(BodyLimits(settings.server.max_body_bytes)))
 
     def asgi(self) -> Any:
         """The ASGI application."""
         return self._asgi
+
+
+def build_app(args: Mapping[str, Any]) -> Any:
+    """The Serve application from `{"config": tree}`, for Serve's `import_path`; raises `ConfigError`."""
+    return application(from_tree(args.get("config") or {}))
+
+
+def application(settings: Settings) -> Any:
+    """The Serve application of these settings."""
+    return build(settings.cluster, Ingress, settings.model_dump_json(), settings.server.ingress_replicas)
 
 
 def service_of(settings: Settings, router: Router) -> Service:
@@ -65,7 +77,7 @@ def shared_tokenizer(cluster: ClusterConfig) -> Path:
     token = os.environ.get(cluster.token_env)
     found: dict[str, tuple[Size, Path]] = {}
     for size, config in cluster.sizes.items():
-        path = resolve(parse_source(config.source), config.revision, token) / "tokenizer.json"
+        path = resolve(parse_source(config.source), config.revision, token, only_tokenizer=True) / "tokenizer.json"
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:

@@ -1,5 +1,6 @@
 """The command `gemmule`. Nothing heavy is imported here; each command brings what it needs."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +17,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-_console = Console()
+_PIPED_WIDTH = 160  # columns where the output is no terminal
+_console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 _errors = Console(stderr=True)
 
 Config = Annotated[
@@ -34,6 +36,9 @@ def serve(
     grpc_port: Annotated[int | None, typer.Option(help="gRPC port; default 9000.")] = None,
 ) -> None:
     """Serve every size on this machine, in the foreground, until Ctrl-C."""
+    from cluster.environment import prepare
+
+    prepare()  # before anything imports Ray
     from serving.cli.serve import serve as command
 
     flags = {"server.host": host, "server.http_port": http_port, "server.grpc_port": grpc_port}

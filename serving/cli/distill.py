@@ -32,8 +32,8 @@ def distill(teacher: str, options: dict[str, Any], console: Console) -> int:
 
             def show(now: DistillProgress) -> None:
                 if now.phase not in bars:
-                    bars[now.phase] = progress.add_task(now.phase, total=now.steps, loss=now.loss)
-                progress.update(bars[now.phase], completed=now.step, loss=now.loss)
+                    bars[now.phase] = progress.add_task(now.phase, total=now.point.steps, loss=now.point.loss)
+                progress.update(bars[now.phase], completed=now.point.step, loss=now.point.loss)
 
             report = run(DistillSettings(teacher=folder, **options), show)
     except CheckpointError as error:

@@ -1,7 +1,7 @@
 """Talks to a running gemmule over REST, for the commands that look at one."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class Remote:
         with self._explained():
             return self._checked(self._client.post(path, json=body))
 
-    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """Chunks of an SSE answer; closing the iterator ends the request."""
         with self._explained(), self._client.stream("POST", path, json={**body, "stream": True}) as response:
             if response.status_code != 200:

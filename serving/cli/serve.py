@@ -9,12 +9,11 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from cluster.build import build
 from cluster.local import Endpoint, Progress, StartError, ray_here, run
 from serving.cli.doctor import machine_checks
 from serving.cli.remote import Remote, RemoteError
 from serving.config import Settings
-from serving.ingress import GRPC_SERVICER_FUNCTIONS, Ingress
+from serving.ingress import GRPC_SERVICER_FUNCTIONS, application
 
 
 def serve(settings: Settings, console: Console) -> int:
@@ -32,8 +31,7 @@ def serve(settings: Settings, console: Console) -> int:
         with Live(Spinner("dots", "starting Ray"), console=console, refresh_per_second=8, transient=True) as live:
             live.update(_view(Progress(0.0, "starting a local Ray", {}), began_s))
             with ray_here(settings.cluster):
-                app = build(settings.cluster, Ingress, settings.model_dump_json(), server.ingress_replicas)
-                run(app, endpoint, lambda progress: live.update(_view(progress, began_s)))
+                run(application(settings), endpoint, lambda progress: live.update(_view(progress, began_s)))
                 _await_faces(settings, live, began_s)
                 live.stop()
                 _announce(settings, console, time.monotonic() - began_s)
