@@ -136,6 +136,8 @@ def weight_files(folder: Path) -> list[Path]:
         raise CheckpointError(f"{folder}: holds no safetensors file; check the folder")
     for name in names:
         path = folder / name
+        if not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index}: {name[:100]!r} is no safetensors file, and others are never loaded")
         if "/" in name or not path.is_file():
             raise CheckpointError(f"{path}: the shard is missing; download the checkpoint again")
         _expect_inside(folder, path)
@@ -171,7 +173,7 @@ def _entry(path: Path, name: str, entry: Any, data_bytes: int, begin: int) -> Te
         raise CheckpointError(f"{path}: the entry of {name[:100]!r} is malformed; download the file again") from error
     if not whole or not start <= end <= data_bytes or end - start != expected:
         raise CheckpointError(
-            f"{path}: {name[:100]!r} claims bytes {str(start)[:20]} to {str(end)[:20]} of {data_bytes}; the file "
+            f"{path}: {name[:100]!r} claims bytes {start!r:.20} to {end!r:.20} of {data_bytes}; the file "
             "is cut short or damaged, download it again"
         )
     return TensorEntry(name, path, dtype, shape, begin + start, begin + end)

@@ -84,6 +84,7 @@ def test_the_27bs_head_at_degree_16_is_uneven_as_deepspeed_makes_it() -> None:
     assert widths == [320] * 8 + [256] * 8  # 4608 are 72 grains of 64
 
 
+@pytest.mark.e2e  # no service, but two processes that import DeepSpeed: some 14 s of CPU
 def test_deepspeed_splits_the_stand_in_as_the_paper_says() -> None:
     expected = shard_shapes(Gemma2Config.from_pretrained(NANO), 2)
     vocabulary = expected["model.embed_tokens.weight"][0]
