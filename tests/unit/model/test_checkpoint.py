@@ -215,9 +215,6 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         _index({"weight_map": {"a": "pytorch_model.bin"}}),
         r"'pytorch_model\.bin' is no safetensors file, and others are never loaded",
     ),
-        _index({"weight_map": {"a": "config.json"}}),
-        r"'config\.json' is no safetensors file, and others are never loaded",
-    ),
 }
 
 
