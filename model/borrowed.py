@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from model import shard
+from model.attention import use_soft_cap
 from model.config import CONTEXT_TOKENS, STOP_IDS, EngineConfig
 from model.detokenizer import Detokenizer
 from model.engine import EngineLoad, RankReport
@@ -198,6 +199,7 @@ class BorrowedEngine:
         self.logit_difference = check_golden(self._model, self._folder, self._config.dtype)
 
     def _begin(self) -> None:
+        use_soft_cap()
         # A per-request sampler exists only where the defaults here are not neutral; each request gives its own.
         sampling = GenerationConfig(
             do_sample=True, temperature=0.5, top_k=2, top_p=0.5, eos_token_id=list(STOP_IDS), pad_token_id=0
@@ -213,6 +215,7 @@ class BorrowedEngine:
                 allow_block_sharing=False,
                 use_async_batching=False,
                 cpu_group_timeout=_RANK_SILENCE_S,
+                auto_switch_to_flash=False,  # it may fetch kernels from the hub, and is not the oracle's arithmetic
             ),
         )
         use_greedy(self._manager.logit_processor)
