@@ -9,6 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 from ray import serve
 
 from cluster.config import SizeConfig
@@ -17,6 +18,7 @@ from cluster.snapshot import Hello, RankStatus, ReplicaStatus
 from model.checkpoint import open_checkpoint
 from model.config import Size
 from model.events import Event
+from model.memory import check_memory
 from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.replica")
@@ -33,6 +35,7 @@ class Replica:
         config = SizeConfig.model_validate_json(config_json)
         self._config = config
         self._checkpoint = await asyncio.to_thread(open_checkpoint, Path(folder), Size(size))
+        self._check_memory(Size(size))
         self._name = f"{size}#{serve.get_replica_context().replica_id.unique_id[:6]}"
         self._group = RankGroup(folder, config)
         self._engine: Any = await asyncio.to_thread(self._make_engine, Path(folder))
@@ -40,6 +43,24 @@ class Replica:
         self._watch = asyncio.create_task(self._end_with_the_group(), name="rank-watch")
         self._start_s = {**self._engine.start_s, "all": time.monotonic() - began_s}
         log.info("replica ready", extra={"replica": self._name, "start_s": self._start_s})
+
+    def _check_memory(self, size: Size) -> None:
+        """Refuse before loading what cannot fit. On GPUs each rank asks its own device for its share."""
+        config = self._config
+        if config.gpus_per_rank:
+            import torch  # the replica's process loads it anyway
+
+            available_bytes = int(torch.cuda.mem_get_info()[0])
+        else:
+            available_bytes = psutil.virtual_memory().available // config.tensor_parallel
+        check_memory(
+            self._checkpoint,
+            size,
+            config.tensor_parallel,
+            config.engine.dtype,
+            config.engine.kv_tokens,
+            available_bytes,
+        )
 
     def _make_engine(self, folder: Path) -> Any:
         from model.borrowed import BorrowedEngine  # torch loads in replica processes only

@@ -28,7 +28,8 @@ def join(world: World) -> None:
     cuda = torch.cuda.is_available()
     os.environ.update(
         RANK=str(world.rank),
-        LOCAL_RANK=str(world.rank),
+        # Ray shows each rank its own GPU only, as device 0, and DeepSpeed takes LOCAL_RANK for the device.
+        LOCAL_RANK="0" if cuda else str(world.rank),
         WORLD_SIZE=str(world.size),
         LOCAL_SIZE=str(world.size),
         MASTER_ADDR=world.master_address,

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoConfig, Gemma2ForCausalLM
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RotaryEmbedding
 
+from model.checkpoint import weight_files
 from model.config import Dtype
 from model.errors import CheckpointError
 from model.shard import shard
@@ -49,12 +50,10 @@ def load(folder: Path, dtype: Dtype, world: World) -> Any:
 def _map(model: nn.Module, folder: Path) -> torch.dtype:
     """Give every parameter its tensor, still in the file; the dtype the file holds."""
     state: dict[str, torch.Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in weight_files(folder):  # those that were checked, not whatever else lies there
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 state[name] = file.get_tensor(name)  # mapped, not read
-    if not state:
-        raise CheckpointError(f"{folder}: no safetensors file; export the model with save_pretrained")
     missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
     missing = [name for name in missing if name != "lm_head.weight"]  # tied
     if missing or unexpected:
