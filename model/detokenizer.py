@@ -1,62 +1,74 @@
 """Token ids to text as they arrive: never half a character, never part of a stop string."""
 
+import codecs
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
+
+_BYTE: Final = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Detokenizer:
     """Text of one sequence. Feed it new ids; it gives the text that is safe to show.
 
-    Bytes of an unfinished character wait inside `DecodeStream`; text that may still become a stop string waits here.
+    Gemma's text is the sum of its tokens' texts, but for runs of byte tokens: those wait in a UTF-8 decoder until a
+    character is whole, and broken ones become U+FFFD. (The library's `DecodeStream` raises on them.) Text that may
+    still become a stop string waits here as well. The result does not depend on how many ids come at once.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._ids: list[int] = []
-        self._decoded = ""  # everything the stream gave
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoded = ""  # text so far, shown or held back
         self._shown = 0  # characters of it that were shown
+        self.num_ids = 0  # ids used; those after a stop string are not
         self.stopped = False  # a stop string was met; nothing more will come
 
     def feed(self, ids: Sequence[int]) -> str:
         """New text, which may be empty; after a stop string only what stood before it."""
-        if self.stopped:
-            return ""
-        self._ids.extend(ids)
         for token_id in ids:
-            self._decoded += self._stream.step(self._tokenizer, token_id) or ""
-        return self._show(final=False)
+            if self.stopped:
+                break
+            self.num_ids += 1
+            self._extend(self._text_of(token_id))
+        return self._show(len(self._decoded) - self._held_back())
 
     def finish(self) -> str:
         """The rest, once no more ids will come; broken bytes at the end become U+FFFD."""
-        if self.stopped:
-            return ""
-        whole: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
-        if whole.startswith(self._decoded):
-            self._decoded = whole
-        return self._show(final=True)
+        if not self.stopped:
+            self._extend(self._bytes.decode(b"", final=True))
+        return self._show(len(self._decoded))
 
-    def _show(self, final: bool) -> str:
-        cut = self._first_stop()
-        if cut is not None:
+    def _text_of(self, token_id: int) -> str:
+        """What this token adds: perhaps nothing, perhaps the end of a character that others began."""
+        byte = _BYTE.fullmatch(self._tokenizer.id_to_token(token_id) or "")
+        if byte:
+            return self._bytes.decode(bytes.fromhex(byte[1]))
+        text: str = self._tokenizer.decode([token_id], skip_special_tokens=True)
+        if not text:  # a special token: no text, and no end of a run of bytes either
+            return ""
+        return self._bytes.decode(b"", final=True) + text
+
+    def _extend(self, text: str) -> None:
+        """Add text, and cut at the earliest stop string; none begins in what was shown, since that was held back."""
+        self._decoded += text
+        found = [at for stop in self._stop if (at := self._decoded.find(stop, self._shown)) >= 0]
+        if found:
             self.stopped = True
-            self._decoded = self._decoded[:cut]
-            final = True
-        end = len(self._decoded) if final else len(self._decoded) - self._held_back()
+            self._decoded = self._decoded[: min(found)]
+
+    def _show(self, end: int) -> str:
         text = self._decoded[self._shown : end]
         self._shown = max(self._shown, end)
         return text
 
-    def _first_stop(self) -> int | None:
-        """Where the earliest stop string begins; it cannot begin in what was shown, since that was held back."""
-        found = [at for stop in self._stop if (at := self._decoded.find(stop, self._shown)) >= 0]
-        return min(found, default=None)
-
     def _held_back(self) -> int:
         """Characters at the end that may be the beginning of a stop string."""
+        if self.stopped:
+            return 0
         longest = 0
         for stop in self._stop:
             for length in range(min(len(stop) - 1, len(self._decoded) - self._shown), longest, -1):
