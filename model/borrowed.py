@@ -6,6 +6,7 @@ step begins with an all-reduce, so followers only have to `follow`.
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -15,25 +16,24 @@ from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer
-from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from model import shard
-from model.attention import use_soft_cap
+from model.batching import make_manager
 from model.config import CONTEXT_TOKENS, STOP_IDS, EngineConfig
 from model.detokenizer import Detokenizer
 from model.engine import EngineLoad, RankReport
 from model.errors import Code, Fault
 from model.events import Event, Failed, Finished, FinishReason, TokenEvent, Usage
-from model.greedy import use_greedy
+from model.inbox import Inbox
+from model.probe import logits_of
 from model.request import GenerationRequest, RequestId, SamplingParams
-from model.verify import check_golden
+from model.verify import accept, check_golden, golden_rows
 from model.weights import load
 from model.world import World
 
 log = logging.getLogger("gemmule.engine")
 
-_PAGE_TOKENS: Final = 32  # tokens of one layer's page; small, since toy prompts are short
-_RANK_SILENCE_S: Final = 60.0  # a rank that is silent for so long inside a step counts as lost
+_PULSE_S: Final = 1.0  # how often a stream that hears nothing asks whether the engine still runs
 
 
 class BorrowedEngine:
@@ -52,8 +52,12 @@ class BorrowedEngine:
         self._world = world or World()
         self._threads = threads
         self._clock = clock
-        self._live: set[RequestId] = set()
+        self._context_tokens = min(CONTEXT_TOKENS, config.kv_tokens)  # prompt and answer of one request
+        self._live: dict[str, tuple[RequestId, Inbox[Any]]] = {}  # by the manager's id
+        self._number = itertools.count()
+        self._closing = False
         self._tokenizer: Tokenizer | None = None
+        self._model: Any = None
         self._manager: Any = None
         self._report: RankReport | None = None
         self.logit_difference: float | None = None
@@ -63,11 +67,11 @@ class BorrowedEngine:
         """Load, verify and warm up in a thread; raises `CheckpointError`."""
         await asyncio.to_thread(self.load_here)
         began_s = self._clock()
-        warm = GenerationRequest(RequestId("warm-up"), (2, 106), SamplingParams(2, temperature=0.0), timeout_s=120.0)
-        async for event in self.submit(warm):
-            if isinstance(event, Failed):
-                raise RuntimeError(f"the warm-up request failed: {event.fault.message}")
+        await self.logits((2, 106))  # the first forward pass pays for what torch makes lazily
         self.start_s["warm_up"] = self._clock() - began_s
+        began_s = self._clock()
+        await self._gate_what_is_served()
+        self.start_s["served_gate"] = self._clock() - began_s
 
     def load_here(self) -> None:
         """Everything up to the running manager; blocks, and on a follower it is all there is to do."""
@@ -84,81 +88,126 @@ class BorrowedEngine:
 
     def submit(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Events of one request; closing the generator aborts it."""
-        if not self.healthy():
-            return _only(Failed(request.request_id, Fault(Code.NOT_READY, "the engine is not running", "not_ready")))
+        refusal = self._refusal(request)
+        return _only(Failed(request.request_id, refusal)) if refusal else self._generate(request)
+
+    def _refusal(self, request: GenerationRequest) -> Fault | None:
+        """Why a request is not even tried. What no cache can hold would end the manager's loop, so it stays out."""
+        if not self.healthy() or self._closing:
+            return Fault(Code.NOT_READY, "the engine is not running", "not_ready", None, 5.0)
         if len(self._live) >= self._config.max_running + self._config.max_waiting:
             full = f"{len(self._live)} requests are running or waiting here"
-            return _only(Failed(request.request_id, Fault(Code.OVERLOADED, full, "overloaded", None, 2.0)))
-        return self._generate(request)
+            return Fault(Code.OVERLOADED, full, "overloaded", None, 2.0)
+        tokens = len(request.prompt_token_ids)
+        if not 0 < tokens < self._context_tokens:
+            allowed = f"prompt is {tokens} tokens, 1 to {self._context_tokens - 1} are possible here; shorten it"
+            return Fault(Code.INVALID_REQUEST, f"messages: {allowed}", "context_length_exceeded", "messages")
+        return _late(request, 0) if request.timeout_s <= 0 else None
 
     async def _generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        deadline_s = asyncio.get_running_loop().time() + request.timeout_s
-        outputs: asyncio.Queue[Any] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + request.timeout_s
+        inbox: Inbox[Any] = Inbox()
         text = Detokenizer(self._tokenizer_here(), request.sampling.stop)
-        prompt_tokens, seen = len(request.prompt_token_ids), 0
-        self._live.add(request.request_id)
+        seen, over = 0, False
+        key = self._new_key(request)
         try:
-            self._send(request, outputs)
+            self._send(key, request, inbox)
             while True:
-                try:
-                    async with asyncio.timeout_at(deadline_s):
-                        output = await outputs.get()
-                except TimeoutError:
-                    late = f"deadline_ms: {request.timeout_s * 1000:.0f} ms passed after {seen} tokens"
-                    fault = Fault(Code.DEADLINE_EXCEEDED, late, "deadline_exceeded", "deadline_ms")
+                output = await inbox.take(min(deadline_s, loop.time() + _PULSE_S))
+                if output is None and loop.time() < deadline_s:
+                    if self.healthy():
+                        continue
+                    yield Failed(request.request_id, self._broken())
+                    return
+                if output is None:
+                    yield Failed(request.request_id, _late(request, seen))
+                    return
+                if isinstance(output, Fault) or output.error is not None:
+                    fault = output if isinstance(output, Fault) else self._broken()
+                    log.error("request failed", extra={"request_id": request.request_id, "code": fault.code})
                     yield Failed(request.request_id, fault)
                     return
-                while not outputs.empty():  # outputs are cumulative: join what is waiting
-                    output = outputs.get_nowait()
-                if output.error is not None:
-                    log.error("engine failed a request", extra={"request_id": request.request_id})
-                    yield Failed(request.request_id, self._fault())
-                    return
+                over = output.is_finished()
                 new = tuple(output.generated_tokens[seen:])
-                seen += len(new)
-                stop = any(token in STOP_IDS for token in new)
-                piece = text.feed([token for token in new if token not in STOP_IDS])
-                done = output.is_finished() or stop or text.stopped
-                if done:
+                ended = bool(new) and new[-1] in STOP_IDS  # the manager goes no further than such a token
+                words = new[:-1] if ended else new
+                piece = text.feed(words)
+                shown = words[: text.num_ids - seen]  # what came after a stop string does not count
+                seen += len(shown) + (ended and not text.stopped)
+                if over or ended or text.stopped:
                     piece += text.finish()
-                if piece or (new and not done):
-                    yield TokenEvent(request.request_id, piece, new)
-                if done:
-                    reason = FinishReason.STOP if stop or text.stopped else FinishReason.LENGTH
-                    yield Finished(request.request_id, reason, Usage(prompt_tokens, seen))
+                if piece or shown:
+                    yield TokenEvent(request.request_id, piece, shown)
+                if over or ended or text.stopped:
+                    reason = FinishReason.STOP if ended or text.stopped else FinishReason.LENGTH
+                    yield Finished(request.request_id, reason, Usage(len(request.prompt_token_ids), seen))
                     return
         finally:
-            self.abort(request.request_id)
+            self._forget(key, cancel=not over)
 
-    def _fault(self) -> Fault:
-        """Why the manager failed a request: a broken group ends with its replica, anything else is a bug."""
-        if self._world.sharded and not self.healthy():
-            return Fault(Code.REPLICA_LOST, "a rank of the replica was lost", "replica_lost", None, 1.0)
-        return Fault(Code.INTERNAL, "the engine failed on this request", "internal_error")
+    def _new_key(self, request: GenerationRequest) -> str:
+        """A request's id inside the manager, new each time.
 
-    def _send(self, request: GenerationRequest, outputs: asyncio.Queue[Any]) -> None:
+        The manager takes new requests before cancellations, so a request that came back under the id of one just
+        aborted would be cancelled in its place.
+        """
+        return f"{request.request_id}/{next(self._number)}"
+
+    def _send(self, key: str, request: GenerationRequest, inbox: Inbox[Any]) -> None:
+        """Hand a request to the manager."""
         sampling = request.sampling
         greedy = sampling.temperature == 0.0
         vocabulary = self._manager.model.config.vocab_size
-        self._manager.register_result_handler(request.request_id, outputs.put_nowait)
-        self._manager.add_request(
+        self._live[key] = (request.request_id, inbox)
+        self._manager.register_result_handler(key, inbox.put)
+        taken = self._manager.add_request(
             list(request.prompt_token_ids),
-            request_id=request.request_id,
-            max_new_tokens=max(1, min(sampling.max_tokens, CONTEXT_TOKENS - len(request.prompt_token_ids))),
+            request_id=key,
+            max_new_tokens=max(1, min(sampling.max_tokens, self._context_tokens - len(request.prompt_token_ids))),
             streaming=True,
             eos_token_id=list(STOP_IDS),
             # Below a thousandth the logits would overflow; such a temperature is greedy to any eye.
-            temperature=1.0 if greedy else max(sampling.temperature, 1e-3),
+            temperature=1.0 if greedy else max(float(sampling.temperature), 1e-3),
             top_k=1 if greedy else min(sampling.top_k or vocabulary, vocabulary),
-            top_p=1.0 if greedy else max(sampling.top_p, 1e-6),
+            top_p=1.0 if greedy else max(float(sampling.top_p), 1e-6),
         )
+        if taken is None:  # its loop has just ended
+            inbox.put(self._broken(), last=True)
+
+    def _forget(self, key: str, cancel: bool = True) -> None:
+        """The one place where a request leaves; the manager frees its blocks before its next step."""
+        self._live.pop(key, None)
+        self._manager.output_router.result_handlers.pop(key, None)
+        if cancel:
+            self._manager.cancel_request(key)
 
     def abort(self, request_id: RequestId) -> None:
         """End a request; unknown and finished ids are ignored."""
-        if request_id in self._live:
-            self._live.discard(request_id)
-            self._manager.output_router.result_handlers.pop(request_id, None)
-            self._manager.cancel_request(request_id)
+        for owner, inbox in self._live.values():
+            if owner == request_id:
+                inbox.put(Fault(Code.ABORTED, "the request was aborted", "aborted"), last=True)
+
+    async def logits(self, token_ids: tuple[int, ...]) -> list[float]:
+        """Logits [V] of the token after these, as a request would be answered; for checks, slow with much traffic."""
+        ask = GenerationRequest(RequestId("logits"), token_ids, SamplingParams(1, temperature=0.0), timeout_s=120.0)
+        inbox: Inbox[Any] = Inbox()
+        key = self._new_key(ask)
+        try:
+            with logits_of(self._manager, key) as rows:
+                self._send(key, ask, inbox)
+                output = await inbox.take(asyncio.get_running_loop().time() + ask.timeout_s)
+            if output is None or isinstance(output, Fault) or output.error is not None or not rows:
+                raise RuntimeError(f"the engine made no logits: {getattr(output, 'error', output)}")
+            return list(rows[-1].tolist())
+        finally:
+            self._forget(key)
+
+    def _broken(self) -> Fault:
+        """Why the manager failed a request: a broken group ends with its replica, anything else is a bug."""
+        if self._closing or (self._world.sharded and not self.healthy()):
+            return Fault(Code.REPLICA_LOST, "the replica is ending", "replica_lost", None, 1.0)
+        return Fault(Code.INTERNAL, "the engine failed on this request", "internal_error")
 
     def healthy(self) -> bool:
         """Whether the manager's thread runs."""
@@ -182,6 +231,7 @@ class BorrowedEngine:
 
     async def close(self) -> None:
         """Stop the manager; running requests end with `Failed`."""
+        self._closing = True
         if self._manager is not None:
             with suppress(Exception):  # the group may be gone already, which is what we want
                 await asyncio.to_thread(self._manager.stop, block=True, timeout=10, hard_stop=True)
@@ -198,27 +248,17 @@ class BorrowedEngine:
     def _gate(self) -> None:
         self.logit_difference = check_golden(self._model, self._folder, self._config.dtype)
 
+    async def _gate_what_is_served(self) -> None:
+        """The same rows through paging, chunks and batching, which have an attention of their own."""
+        rows = [row for row in golden_rows(self._folder) if len(row.ids) < self._context_tokens]
+        served = [row for row in rows if row.position == len(row.ids) - 1]
+        differences = [row.difference(torch.tensor(await self.logits(row.ids))) for row in served]
+        worst = accept(differences, self._folder, self._config.dtype)
+        if worst is not None:
+            self.logit_difference = max(worst, self.logit_difference or 0.0)
+
     def _begin(self) -> None:
-        use_soft_cap()
-        # A per-request sampler exists only where the defaults here are not neutral; each request gives its own.
-        sampling = GenerationConfig(
-            do_sample=True, temperature=0.5, top_k=2, top_p=0.5, eos_token_id=list(STOP_IDS), pad_token_id=0
-        )
-        self._manager = self._model.init_continuous_batching(
-            generation_config=sampling,
-            continuous_batching_config=ContinuousBatchingConfig(
-                page_size=_PAGE_TOKENS,
-                num_blocks=self._config.kv_tokens // _PAGE_TOKENS,
-                max_batch_tokens=self._config.max_step_tokens,
-                max_requests_per_batch=self._config.max_running,
-                per_request_processors=True,
-                allow_block_sharing=False,
-                use_async_batching=False,
-                cpu_group_timeout=_RANK_SILENCE_S,
-                auto_switch_to_flash=False,  # it may fetch kernels from the hub, and is not the oracle's arithmetic
-            ),
-        )
-        use_greedy(self._manager.logit_processor)
+        self._manager = make_manager(self._model, self._config)
         self._manager.start()
 
     def _tokenizer_here(self) -> Tokenizer:
@@ -229,3 +269,8 @@ class BorrowedEngine:
 
 async def _only(event: Event) -> AsyncGenerator[Event, None]:
     yield event
+
+
+def _late(request: GenerationRequest, seen: int) -> Fault:
+    late = f"deadline_ms: {request.timeout_s * 1000:.0f} ms passed after {seen} tokens"
+    return Fault(Code.DEADLINE_EXCEEDED, late, "deadline_exceeded", "deadline_ms")

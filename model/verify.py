@@ -1,6 +1,7 @@
 """The golden-logit gate: a replica that does not reproduce its checkpoint's logits must not answer."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,33 +15,60 @@ GOLDEN_FILE: Final = "golden_logits.json"
 TOLERANCE: Final = {Dtype.FP32: 1e-3, Dtype.BF16: 1.0}
 
 
-def golden_difference(model: Any, folder: Path) -> float | None:
-    """Largest difference to the stored logits, over all prompts and positions; None when none are stored.
+@dataclass(frozen=True, slots=True)
+class GoldenRow:
+    """The largest logits at one position of a prompt, as the oracle computed them."""
 
-    Runs on every rank at once: the forward pass is collective.
-    """
+    ids: tuple[int, ...]
+    position: int
+    top_ids: tuple[int, ...]
+    top_logits: tuple[float, ...]
+
+    def difference(self, logits: torch.Tensor) -> float:
+        """Largest difference to a row of logits [V]."""
+        expected = torch.tensor(self.top_logits, device=logits.device)
+        return float((logits[list(self.top_ids)] - expected).abs().max())
+
+
+def golden_rows(folder: Path) -> list[GoldenRow]:
+    """The rows stored beside a checkpoint; empty when there are none."""
     path = folder / GOLDEN_FILE
     if not path.is_file():
-        return None
-    golden = json.loads(path.read_text(encoding="utf-8"))
-    worst = 0.0
-    with torch.no_grad():
-        for prompt in golden["prompts"]:
-            ids = torch.tensor([prompt["ids"]], device=model.device)  # [1, T]
-            logits = model(input_ids=ids, use_cache=False).logits[0].float()  # [T, V]
-            for position in prompt["positions"]:
-                expected = torch.tensor(position["top_logits"], device=logits.device)
-                got = logits[position["position"], position["top_ids"]]
-                worst = max(worst, float((got - expected).abs().max()))
-    return worst
+        return []
+    try:
+        prompts = json.loads(path.read_text(encoding="utf-8"))["prompts"]
+        return [
+            GoldenRow(tuple(prompt["ids"]), row["position"], tuple(row["top_ids"]), tuple(row["top_logits"]))
+            for prompt in prompts
+            for row in prompt["positions"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: is no file of golden logits ({error!r}); download it again") from error
 
 
 def check_golden(model: Any, folder: Path, dtype: Dtype) -> float | None:
-    """The difference, or `CheckpointError` when it is more than rounding explains."""
-    difference = golden_difference(model, folder)
-    if difference is not None and not difference <= TOLERANCE[dtype]:  # NaN fails too
+    """The largest difference over all rows on the plain path; None when none are stored.
+
+    Runs on every rank at once, since the forward pass is collective, and raises `CheckpointError` on each.
+    """
+    rows = golden_rows(folder)
+    differences = []
+    with torch.no_grad():
+        for row in rows:
+            ids = torch.tensor([row.ids], device=model.device)  # [1, T]
+            logits = model(input_ids=ids, use_cache=False).logits[0, row.position].float()  # [V]
+            differences.append(row.difference(logits))
+    return accept(differences, folder, dtype)
+
+
+def accept(differences: list[float], folder: Path, dtype: Dtype) -> float | None:
+    """The largest difference, or `CheckpointError` when it is more than rounding explains."""
+    if not differences:
+        return None
+    worst = max(differences, key=lambda difference: float("inf") if difference != difference else difference)
+    if not worst <= TOLERANCE[dtype]:  # NaN fails too
         raise CheckpointError(
-            f"{folder / GOLDEN_FILE}: logits differ by {difference:.3g}, {TOLERANCE[dtype]:.3g} is allowed in {dtype}; "
+            f"{folder / GOLDEN_FILE}: logits differ by {worst:.3g}, {TOLERANCE[dtype]:.3g} is allowed in {dtype}; "
             "a shard is wrong or a kernel is broken, the replica stays out of traffic"
         )
-    return difference
+    return worst
