@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from model.engine import RankReport
+from model.op_cache import load_op, prepare_environment
 from model.world import World
 
 _JOIN_TIMEOUT_S: Final = 120
@@ -39,8 +40,11 @@ def join(world: World) -> None:
     )
     if not cuda:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all ranks share this host; listen to nobody else
+    prepare_environment()
     import deepspeed
 
+    if not cuda:
+        load_op()
     deepspeed.init_distributed(
         "nccl" if cuda else "gloo", timeout=datetime.timedelta(seconds=_JOIN_TIMEOUT_S), verbose=False
     )

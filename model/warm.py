@@ -1,27 +1,18 @@
 """`python -m model.warm`: lets DeepSpeed compile its operation once, at install time or image build.
 
-It takes about 50 s the first time and is cached by torch afterwards; without this the first start would pay for it.
+It takes about 50 s the first time; without this the first start would pay for it.
 """
 
-from pathlib import Path
+import os
 
-from model.world import World
+from model.op_cache import load_op, prepare_environment
 
 
 def main() -> None:
-    """One sharded group of a single rank is enough to make DeepSpeed build what it needs."""
-    import socket
-
-    from model.shard import join
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    join(World(rank=0, size=1, master_port=port))
-    from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder  # type: ignore[import-not-found, unused-ignore]
-
-    ShareMemCommBuilder().load()
-    print("DeepSpeed is ready", Path.cwd().name)
+    """Build, or see that it is built."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    prepare_environment()
+    load_op()
 
 
 if __name__ == "__main__":
