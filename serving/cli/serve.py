@@ -39,7 +39,7 @@ def serve(settings: Settings, console: Console) -> int:
     except StartError as error:
         console.print(f"[red]✗[/] {error}")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ray puts its own SIGTERM handler over ours, which exits
         pass
     console.print("stopped; nothing is left behind")
     return 0
