@@ -38,10 +38,9 @@ class Replica:
         self._check_memory(Size(size))
         self._name = f"{size}#{serve.get_replica_context().replica_id.unique_id[:6]}"
         self._group = RankGroup(folder, config)
-        self._engine: Any = await asyncio.to_thread(self._make_engine, Path(folder))
-        await self._group.start(self._engine.start())
+        await self._group.start(self._start_engine(Path(folder)))
         self._watch = asyncio.create_task(self._end_with_the_group(), name="rank-watch")
-        self._start_s = {**self._engine.start_s, "all": time.monotonic() - began_s}
+        self._start_s = {"import": self._import_s, **self._engine.start_s, "all": time.monotonic() - began_s}
         log.info("replica ready", extra={"replica": self._name, "start_s": self._start_s})
 
     def _check_memory(self, size: Size) -> None:
@@ -62,6 +61,13 @@ class Replica:
             available_bytes,
         )
 
+    async def _start_engine(self, folder: Path) -> None:
+        """Rank 0's part of the start, which takes its own time while the followers take theirs."""
+        began_s = time.monotonic()
+        self._engine: Any = await asyncio.to_thread(self._make_engine, folder)
+        self._import_s = time.monotonic() - began_s
+        await self._engine.start()
+
     def _make_engine(self, folder: Path) -> Any:
         from model.borrowed import BorrowedEngine  # torch loads in replica processes only
 
@@ -73,6 +79,11 @@ class Replica:
         async with aclosing(self._engine.submit(request)) as events:
             async for event in events:
                 yield event
+
+    async def logits(self, token_ids: tuple[int, ...]) -> list[float]:
+        """Logits of the token after these, by all ranks on the path that answers requests; for checks only."""
+        row: list[float] = await self._engine.logits(token_ids)
+        return row
 
     async def status(self) -> ReplicaStatus:
         """Load, ranks and times of the start."""
