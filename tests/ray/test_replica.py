@@ -116,6 +116,14 @@ async def test_two_processes_hold_half_of_each_linear(replica: DeploymentHandle)
         assert rank.weight_bytes < 0.6 * whole.ranks()[0].weight_bytes
 
 
+async def test_no_shared_memory_outlives_the_ranks(replica: DeploymentHandle) -> None:
+    """Nothing has a name that a killed rank could leave behind."""
+    for pid in await pids_of(replica):
+        mapped = {Path(area.path) for area in psutil.Process(pid).memory_maps() if "deepspeed_allreduce" in area.path}
+        assert mapped  # the buffers are in use
+        assert not any(path.exists() for path in mapped)
+
+
 async def test_logits_and_greedy_tokens_are_those_of_one_process(replica: DeploymentHandle) -> None:
     asks = [a_request(f"r{seed}", length, seed) for seed, length in enumerate((3, 40, 300, 12, 150, 33))]
     one = BorrowedEngine(FOLDER, ENGINE)
