@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# Torch's CPU build is taken where pip can find it: PIP_ARGS="--find-links FOLDER" or an index of your choice.
+# cpu or cuda. The CPU build is taken where pip finds it (PIP_ARGS="--find-links FOLDER"), else the one with CUDA.
+TORCH    ?= cpu
 PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -24,11 +25,11 @@ setup-dev: $(VENV)/.dev      ## the same and what the tests need
 $(VENV)/.python:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh python
 
-$(VENV)/.runtime: $(VENV)/.python locks/runtime.txt pyproject.toml
-	@VENV="$(VENV)" PIP_ARGS="$(PIP_ARGS)" sh scripts/setup.sh runtime
+$(VENV)/.runtime: $(VENV)/.python locks/runtime.txt locks/torch-cpu.txt locks/torch-cuda.txt pyproject.toml
+	@VENV="$(VENV)" PIP_ARGS="$(PIP_ARGS)" TORCH="$(TORCH)" sh scripts/setup.sh runtime
 
 $(VENV)/.dev: $(VENV)/.runtime locks/dev.txt locks/helm.txt
-	@VENV="$(VENV)" PIP_ARGS="$(PIP_ARGS)" sh scripts/setup.sh dev
+	@VENV="$(VENV)" PIP_ARGS="$(PIP_ARGS)" TORCH="$(TORCH)" sh scripts/setup.sh dev
 
 fmt: setup-dev   ## format and sort imports
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format .

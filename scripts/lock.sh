@@ -6,5 +6,5 @@ compile="$bin/pip-compile -q --generate-hashes --strip-extras --allow-unsafe --n
          --no-emit-index-url --no-emit-find-links --no-emit-trusted-host"
 $compile --extra build -o locks/runtime.txt pyproject.toml
 $compile --extra build --extra dev -o locks/dev.txt pyproject.toml
-# torch has two builds of one version: the CPU build (2.13.0+cpu) and the one on PyPI; either may be installed.
-"$bin/python" scripts/pin_torch.py locks/runtime.txt locks/dev.txt
+# torch has locks of its own, locks/torch-cpu.txt and locks/torch-cuda.txt, since its builds are installed by choice.
+"$bin/python" scripts/drop_torch.py locks/runtime.txt locks/dev.txt

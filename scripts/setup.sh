@@ -29,8 +29,15 @@ quietly() {
     fi
 }
 
+# With --no-deps: the locks are complete, and torch's CUDA packages must not come in by its metadata.
 install() { "$venv/bin/python" -m pip --disable-pip-version-check install -q $PIP_ARGS "$@"; }
 PIP_ARGS=${PIP_ARGS:-}
+
+# The CPU build is small and enough without GPUs, but PyPI has only the one with CUDA: take what there is.
+install_torch() {
+    if [ "${TORCH:-cpu}" = cpu ] && install --no-deps --require-hashes -r locks/torch-cpu.txt; then return; fi
+    install --no-deps --require-hashes -r locks/torch-cuda.txt
+}
 
 case $step in
 python)
@@ -48,12 +55,11 @@ python)
     touch "$venv/.python"
     ;;
 runtime)
-    # --no-deps: the lock is complete, and torch's CUDA packages must not come in by its metadata.
-    quietly "dependencies (torch, Ray, transformers, DeepSpeed)" \
-        install --no-deps --require-hashes -r locks/runtime.txt
+    quietly "dependencies (Ray, transformers, DeepSpeed)" install --no-deps --require-hashes -r locks/runtime.txt
+    quietly "torch" install_torch
     quietly "gemmule itself" install --no-deps --no-build-isolation -e .
     "$venv/bin/python" -c 'import torch' 2>"$log" ||
-        fail "torch does not load ($(tail -n 1 "$log")); install its CPU build: PIP_ARGS='--find-links FOLDER' make setup"
+        fail "torch does not load ($(tail -n 1 "$log")); try the other build: TORCH=cuda make setup"
     quietly "DeepSpeed's operation, compiled once" "$venv/bin/python" -m model.warm
     touch "$venv/.runtime"
     ;;
