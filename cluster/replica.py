@@ -23,7 +23,9 @@ from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.replica")
 
-_RANK_LOST: Final = 70  # exit status of a replica that lost a rank (EX_SOFTWARE)
+_RANK_LOST: Final = 70  # exit status of a replica that lost a rank or its loop (EX_SOFTWARE)
+_LOOK_S: Final = 0.5  # between two looks at the engine's loop
+_LAST_WORDS_S: Final = 1.0  # for the `Failed` events of a loop that ended to be on their way
 
 
 class Replica:
@@ -109,7 +111,14 @@ class Replica:
             raise RuntimeError(f"{self._name}: the engine's loop has ended")
 
     async def _end_with_the_group(self) -> None:
-        """End this process when a rank is lost: a collective that waits for it cannot be cancelled."""
-        await self._group.lost()
-        log.error("a rank was lost; the replica ends", extra={"replica": self._name})
+        """End this process when a rank is lost or the engine's loop has ended, so that Serve starts another.
+
+        A collective that waits for a lost rank cannot be cancelled, so there is nothing to tidy up.
+        """
+        lost = asyncio.create_task(self._group.lost(), name="ranks-lost")
+        while not lost.done() and self._engine.healthy():
+            await asyncio.wait([lost], timeout=_LOOK_S)
+        log.error("the replica ends", extra={"replica": self._name, "rank_lost": lost.done()})
+        if not lost.done():
+            await asyncio.sleep(_LAST_WORDS_S)
         os._exit(_RANK_LOST)

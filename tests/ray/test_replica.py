@@ -57,10 +57,10 @@ async def replica(ray_cluster: None) -> AsyncIterator[DeploymentHandle]:
     await gone(pids)
 
 
-def an_app(folder: Path, attempts: int = 3) -> serve.Application:
+def an_app(folder: Path, attempts: int = 3, kind: type[Replica] = Replica) -> serve.Application:
     """Health checks come sooner than a start is over: they must not end it."""
     deployment = serve.deployment(
-        Replica,
+        kind,
         name="27b",
         ray_actor_options={"num_cpus": CONFIG.cpus_per_rank},
         placement_group_bundles=bundles(CONFIG),
