@@ -1,0 +1,38 @@
+{{/*
+What Ray Serve is given, as a dict that is written once. The configuration tree passes through whole; beside it stand only
+what belongs to Kubernetes: which pods a size may use (one replica fills one pod) and how long a replica drains.
+*/}}
+{{- define "gemmule.serveConfig" -}}
+{{- $drain := (include "gemmule.drain" . | fromJson).replica -}}
+{{- $ingress := dict "name" "ingress" "graceful_shutdown_timeout_s" $drain
+    "ray_actor_options" (dict "num_cpus" 0 "resources" (dict "ingress" 0.01)) -}}
+{{- $deployments := list $ingress -}}
+{{- range include "gemmule.sizes" . | fromJsonArray -}}
+{{- if .served -}}{{- $deployments = append $deployments (include "gemmule.serveDeployment" (dict "size" . "drain" $drain) | fromJson) -}}{{- end -}}
+{{- end -}}
+{{- $application := dict "name" "gemmule" "route_prefix" "/" "import_path" "serving.ingress:build_app"
+    "args" (dict "config" .Values.config) "deployments" $deployments -}}
+{{- toYaml (dict
+    "proxy_location" "EveryNode"
+    "http_options" (dict "host" (dig "server" "host" "127.0.0.1" .Values.config) "port" (include "gemmule.httpPort" . | int))
+    "grpc_options" (dict "port" (include "gemmule.grpcPort" . | int) "enable_reflection" true
+      "grpc_servicer_functions" (list
+        "serving.rpc.gen.gemmule.v1.gemmule_pb2_grpc.add_GemmuleServiceServicer_to_server"
+        "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server"))
+    "applications" (list $application)) -}}
+{{- end -}}
+
+{{/* One size: its first rank asks for the resource that only the size's own pods have. Serve replaces these whole. */}}
+{{- define "gemmule.serveDeployment" -}}
+{{- $rank := dict "CPU" .size.cpusPerRank -}}
+{{- if .size.gpusPerRank -}}{{- $_ := set $rank "GPU" .size.gpusPerRank -}}{{- end -}}
+{{- $pin := dict (printf "size_%s" .size.name) 1 -}}
+{{- $out := dict "name" .size.name "graceful_shutdown_timeout_s" .drain
+    "ray_actor_options" (dict "num_cpus" .size.cpusPerRank "num_gpus" .size.gpusPerRank "resources" $pin) -}}
+{{- if gt (int .size.degree) 1 -}}
+{{- $bundles := list (merge (deepCopy $pin) $rank) -}}
+{{- range until (int (sub .size.degree 1)) -}}{{- $bundles = append $bundles $rank -}}{{- end -}}
+{{- $_ := set $out "placement_group_bundles" $bundles -}}
+{{- end -}}
+{{- toJson $out -}}
+{{- end -}}
