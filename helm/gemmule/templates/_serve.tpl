@@ -1,6 +1,7 @@
 {{/*
 What Ray Serve is given, as a dict that is written once. The configuration tree passes through whole; beside it stand only
 what belongs to Kubernetes: which pods a size may use (one replica fills one pod) and how long a replica drains.
+JSON, since KubeRay compares the text: Helm 4.3's toYaml puts keys such as 2b, 9b and 27b in an order of chance.
 */}}
 {{- define "gemmule.serveConfig" -}}
 {{- $drain := (include "gemmule.drain" . | fromJson).replica -}}
@@ -12,7 +13,7 @@ what belongs to Kubernetes: which pods a size may use (one replica fills one pod
 {{- end -}}
 {{- $application := dict "name" "gemmule" "route_prefix" "/" "import_path" "serving.ingress:build_app"
     "args" (dict "config" .Values.config) "deployments" $deployments -}}
-{{- toYaml (dict
+{{- toPrettyJson (dict
     "proxy_location" "EveryNode"
     "http_options" (dict "host" (dig "server" "host" "127.0.0.1" .Values.config) "port" (include "gemmule.httpPort" . | int))
     "grpc_options" (dict "port" (include "gemmule.grpcPort" . | int) "enable_reflection" true

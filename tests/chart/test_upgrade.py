@@ -1,0 +1,163 @@
+"""What an upgrade does: for every value, whether a change of it starts a second cluster."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart import tools
+from tests.chart.tools import Tree
+from tests.chart.upgrade import Verdict, verdict
+
+NEW, PLACE, LATER, NONE = Verdict.NEW_CLUSTER, Verdict.IN_PLACE, Verdict.LATER, Verdict.NONE
+SOME = {"disk": "ssd"}
+TOLERATIONS = [{"operator": "Exists"}]
+AFFINITY = {"nodeAffinity": {}}
+SIZE = "config.cluster.sizes.2b"
+# Each value of values.yaml once: a change of it from the minimal value set, and what becomes of a running service. What
+# is not the RayService (policies, budget, account) changes at once and does not count here.
+CHANGES = [
+    ("fullnameOverride", "other", Verdict.OTHER),
+    ("image.repository", "registry.example/other", NEW),
+    ("image.tag", "0.1.1", NEW),
+    ("image.digest", "sha256:" + "0" * 64, NEW),
+    ("image.pullPolicy", "Always", NEW),
+    ("image.pullSecrets", [{"name": "pull"}], NEW),
+    ("config.server.host", "::", PLACE),
+    ("config.server.http_port", 8001, NEW),
+    ("config.server.grpc_port", 9001, NEW),
+    ("config.server.ingress_replicas", 2, PLACE),
+    (f"{SIZE}.source", "hf://google/gemma-2-2b-it", PLACE),
+    (f"{SIZE}.tensor_parallel", 2, NEW),
+    (f"{SIZE}.gpus_per_rank", 1, NEW),
+    (f"{SIZE}.cpus_per_rank", 2, NEW),
+    (f"{SIZE}.replicas.min_replicas", 0, PLACE),
+    (f"{SIZE}.replicas.max_replicas", 9, PLACE),
+    (f"{SIZE}.usd_per_mtoken", 0.2, PLACE),
+    (f"{SIZE}.quality.easy", 0.9, PLACE),
+    (f"{SIZE}.quality.hard", 0.4, PLACE),
+    ("config.cluster.routing.max_timeout_s", 500, PLACE),
+    ("sizes.2b.groupMax", 17, LATER),
+    ("sizes.2b.cpu", 8, NEW),
+    ("sizes.2b.memory", "8Gi", NEW),
+    ("sizes.2b.shmSize", "3Gi", NEW),
+    ("sizes.2b.gpuResource", "amd.com/gpu", NONE),  # the stand-ins have no GPU
+    ("sizes.2b.nodeSelector", SOME, NEW),
+    ("sizes.2b.tolerations", TOLERATIONS, LATER),
+    ("sizes.2b.affinity", AFFINITY, NEW),
+    ("sizes.2b.priorityClassName", "high", NEW),
+    ("head.cpu", 3, NEW),
+    ("head.memory", "5Gi", NEW),
+    ("head.shmSize", "3Gi", NEW),
+    ("head.nodeSelector", SOME, NEW),
+    ("head.tolerations", TOLERATIONS, LATER),
+    ("head.affinity", AFFINITY, NEW),
+    ("head.priorityClassName", "high", NEW),
+    ("autoscaler.idleTimeoutSeconds", 60, NEW),
+    ("autoscaler.upscalingMode", "Conservative", NEW),
+    ("autoscaler.cpu", "1", NEW),
+    ("autoscaler.memory", "1Gi", NEW),
+    ("serving.maxStreamSeconds", 700, NEW),
+    ("serving.objectStoreMiB", 512, NEW),
+    ("serving.tmpSize", "20Gi", NEW),
+    ("upgradeStrategy", "None", NONE),
+    ("modelCache.existingClaim", "weights", NEW),
+    ("modelCache.size", "30Gi", NEW),
+    ("auth.rayToken.existingSecret", "ray", NEW),
+    ("hfToken.existingSecret", "hf", NEW),
+    ("hfToken.key", "other", NONE),  # without a secret there is no key
+    ("serviceAccount.create", False, NEW),
+    ("serviceAccount.name", "other", NEW),
+    ("serviceAccount.annotations", {"a": "b"}, NONE),
+    ("networkPolicy.enabled", False, NONE),
+    ("networkPolicy.operatorNamespace", "ray-system", NONE),
+    ("networkPolicy.clientNamespaces", ["gateways"], NONE),
+    ("networkPolicy.monitoringNamespace", "prometheus", NONE),
+    ("networkPolicy.extraEgress", [{"ports": [{"port": 443}]}], NONE),
+    ("podDisruptionBudget.enabled", False, NONE),
+    ("podDisruptionBudget.maxUnavailable", 2, NONE),
+    ("extraEnv", [{"name": "A", "value": "b"}], NEW),
+    ("extraVolumes", [{"name": "nvme", "emptyDir": {}}], NEW),
+    ("extraVolumeMounts", [{"name": "nvme", "mountPath": "/nvme"}], NEW),
+    ("validation.skipCapabilities", True, NONE),
+]
+# Not in values.yaml, or another answer in company.
+MORE = [
+    (f"{SIZE}.cpus_per_rank", 0.5, PLACE),  # the pod's CPUs are rounded up to the same
+    (f"{SIZE}.threads_per_rank", 2, PLACE),
+    (f"{SIZE}.revision", "abc", PLACE),
+    (f"{SIZE}.engine", {"max_running": 8}, PLACE),
+    ("config.server.max_body_bytes", 1 << 20, PLACE),
+    ("config.cluster.tiers", {"economy": {"quality_share": 0.1}}, PLACE),
+    ("config.cluster.token_env", "OTHER", PLACE),
+    ("config.cluster.sizes.9b", None, PLACE),  # a size less, and so a size more
+    ("config.cluster.sizes.27b", None, NEW),  # gone, it counts as one rank, and had two
+    (SIZE, None, NEW),  # the first size's pods hold the ingress
+    ("sizes.27b", {"groupMax": 20, "tolerations": TOLERATIONS}, LATER),
+    ("sizes.9b.memory", "8Gi", NEW),
+]
+
+
+def leaves(node: Tree, path: tuple[str, ...] = ()) -> Iterator[str]:
+    if isinstance(node, dict) and node:
+        for name, child in node.items():
+            yield from leaves(child, (*path, name))
+    else:
+        yield ".".join(path)
+
+
+def test_every_value_has_a_verdict() -> None:
+    values = yaml.safe_load((tools.CHART / "values.yaml").read_text(encoding="utf-8"))
+    for others in (values["sizes"], values["config"]["cluster"]["sizes"]):
+        del others["9b"], others["27b"]
+    assert [path for path, _, _ in CHANGES] == list(leaves(values))
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), CHANGES + MORE)
+def test_a_change_of(path: str, value: Any, expected: Verdict) -> None:
+    new = tools.ray_service("minimal", values=tools.nested(path, value))
+    assert verdict(tools.ray_service("minimal"), new) == expected
+
+
+@pytest.mark.parametrize("name", tools.VALUE_SETS)
+def test_prices_and_replicas_never_start_a_second_cluster(name: str) -> None:
+    price = tools.nested(f"{SIZE}.usd_per_mtoken", 0.2)
+    count = tools.nested("config.cluster.sizes.27b.replicas", {"min_replicas": 0, "max_replicas": 2})
+    for values in (price, count):
+        assert verdict(tools.ray_service(name), tools.ray_service(name, values=values)) in (PLACE, NONE)
+
+
+def test_an_image_is_dropped_in_silence_where_the_strategy_is_none() -> None:
+    new = tools.ray_service("8xh100", values={"image": {"tag": "0.1.1-cuda"}})
+    assert verdict(tools.ray_service("8xh100"), new) == Verdict.IGNORED
+
+
+def test_a_release_alone_changes_nothing(tmp_path: Path) -> None:
+    """Chart and application version, and whether it is an upgrade: labels of the RayService, which are not hashed."""
+    chart = shutil.copytree(tools.CHART, tmp_path / "gemmule")
+    about = yaml.safe_load((chart / "Chart.yaml").read_text(encoding="utf-8"))
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": "9.9.9", "appVersion": "9.9.9"}))
+    for name in tools.VALUE_SETS:
+        upgraded = ("--api-versions", "ray.io/v1/RayService", "--is-upgrade")
+        new = tools.ray_service(name, chart=chart, more=upgraded)
+        assert new["metadata"]["labels"]["helm.sh/chart"] == "gemmule-9.9.9"
+        assert verdict(tools.ray_service(name), new) == NONE
+
+
+def moved(groups: list[Tree]) -> list[Tree]:
+    return [groups[1], groups[0], groups[2]]
+
+
+def longer(groups: list[Tree]) -> list[Tree]:
+    return [*groups, {**groups[2], "groupName": "27b-spot"}]
+
+
+@pytest.mark.parametrize(("change", "expected"), [(moved, NEW), (longer, Verdict.APPENDED)])
+def test_order_of_groups_matters(change: Callable[[list[Tree]], list[Tree]], expected: Verdict) -> None:
+    old, new = tools.ray_service("minimal"), tools.ray_service("minimal")
+    cluster = new["spec"]["rayClusterConfig"]
+    cluster["workerGroupSpecs"] = change(cluster["workerGroupSpecs"])
+    assert verdict(old, new) == expected

