@@ -13,7 +13,8 @@ MANAGED = {"RAY_enable_autoscaler_v2", "REDIS_PASSWORD", "RAY_REDIS_ADDRESS", "R
 
 
 def cluster_of(name: str, **options: Any) -> Tree:
-    return tools.ray_service(name, **options)["spec"]["rayClusterConfig"]
+    cluster: Tree = tools.ray_service(name, **options)["spec"]["rayClusterConfig"]
+    return cluster
 
 
 def groups_of(cluster: Tree) -> list[Tree]:
@@ -21,7 +22,8 @@ def groups_of(cluster: Tree) -> list[Tree]:
 
 
 def ray_container(group: Tree) -> Tree:
-    return group["template"]["spec"]["containers"][0]
+    container: Tree = group["template"]["spec"]["containers"][0]
+    return container
 
 
 def ports_of(group: Tree) -> dict[str, int]:

@@ -15,7 +15,7 @@ from tests.chart.upgrade import Verdict, verdict
 NEW, PLACE, LATER, NONE = Verdict.NEW_CLUSTER, Verdict.IN_PLACE, Verdict.LATER, Verdict.NONE
 SOME = {"disk": "ssd"}
 TOLERATIONS = [{"operator": "Exists"}]
-AFFINITY = {"nodeAffinity": {}}
+AFFINITY: Tree = {"nodeAffinity": {}}
 SIZE = "config.cluster.sizes.2b"
 # Each value of values.yaml once: a change of it from the minimal value set, and what becomes of a running service. What
 # is not the RayService (policies, budget, account) changes at once and does not count here.

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.metadata
 import io
+import json
 import os
 import platform
 import subprocess
@@ -90,7 +91,7 @@ def template(
 ) -> subprocess.CompletedProcess[str]:
     """`helm template` of value sets in ci/, then of `values`."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(dict(values or {}), file)
+        json.dump(values or {}, file)  # quoted whatever it looks like
         file.flush()
         files = [*(str(CHART / "ci" / f"{name}.yaml") for name in value_sets), file.name]
         chosen = [word for path in files for word in ("--values", path)]
