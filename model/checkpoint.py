@@ -20,6 +20,7 @@ from model.source import read_json
 _MAX_HEADER_BYTES: Final = 100 * 2**20  # the limit of the safetensors library
 _DTYPE_BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 _WEIGHT_DTYPES: Final = ("F32", "F16", "BF16")
+_LOADED_SUFFIXES: Final = (".safetensors", ".json", ".model", ".jinja")
 _MANIFEST: Final = "manifest.json"
 _INDEX: Final = "model.safetensors.index.json"
 
@@ -86,6 +87,8 @@ class Checkpoint:
 
 def open_checkpoint(folder: Path, size: Size, verify_hashes: bool = True) -> Checkpoint:
     """The checkpoint of a folder, checked against the size it is to serve; raises `CheckpointError`."""
+    for path in folder.iterdir():
+        _expect_inside(folder, path)
     shape = _shape(folder)
     stand_in = stand_in_for(folder)
     if stand_in is None:
@@ -93,11 +96,24 @@ def open_checkpoint(folder: Path, size: Size, verify_hashes: bool = True) -> Che
         _expect_numbers(folder, size)
     elif stand_in != size:
         raise CheckpointError(f"{folder}: is a stand-in for {stand_in}, not for {size}; put it in its own slot")
-    tensors = {entry.name: entry for path in weight_files(folder) for entry in read_header(path)}
+    tensors = _tensors(folder)
     _expect_tensors(folder, shape, tensors)
     if verify_hashes:
         check_manifest(folder)
     return Checkpoint(folder, folder.name, shape, tensors, stand_in is not None)
+
+
+def _tensors(folder: Path) -> dict[str, TensorEntry]:
+    tensors: dict[str, TensorEntry] = {}
+    for path in weight_files(folder):
+        for entry in read_header(path):
+            if entry.name in tensors:
+                raise CheckpointError(
+                    f"{path}: {entry.name[:100]!r} is in {tensors[entry.name].file.name} too; remove the file that is "
+                    "not of this checkpoint"
+                )
+            tensors[entry.name] = entry
+    return tensors
 
 
 def stand_in_for(folder: Path) -> Size | None:
@@ -180,7 +196,11 @@ def _entry(path: Path, name: str, entry: Any, data_bytes: int, begin: int) -> Te
 
 
 def check_manifest(folder: Path) -> None:
-    """Compare every file with the manifest's sha256, when there is a manifest; raises `CheckpointError`."""
+    """Compare every file with the manifest's sha256, when there is a manifest; raises `CheckpointError`.
+
+    What can be loaded has to be listed and there. Other listed files, a card for example, may be missing: they are not
+    downloaded.
+    """
     path = folder / _MANIFEST
     if not path.is_file():
         return
@@ -190,12 +210,17 @@ def check_manifest(folder: Path) -> None:
     for name, facts in files.items():
         file = folder / name
         if not file.is_file():
+            if file.suffix not in _LOADED_SUFFIXES:
+                continue
             raise CheckpointError(f"{file}: the manifest lists it and it is missing; download the checkpoint again")
         _expect_inside(folder, file)
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if not isinstance(facts, dict) or digest != facts.get("sha256"):
             raise CheckpointError(f"{file}: sha256 is {digest}, the manifest says otherwise; download the file again")
+    for file in folder.iterdir():
+        if file.suffix in _LOADED_SUFFIXES and file.name not in files and file.name != _MANIFEST:
+            raise CheckpointError(f"{file}: the manifest does not list it; remove it, or write the manifest again")
 
 
 def _shape(folder: Path) -> ModelShape:
@@ -290,8 +315,8 @@ def tensor_shapes(shape: ModelShape) -> dict[str, tuple[int, ...]]:
 
 
 def _expect_inside(folder: Path, path: Path) -> None:
-    """A link may lead into the hub's own cache (snapshots → blobs), and nowhere else."""
-    real, root = os.path.realpath(path), os.path.realpath(folder)
-    cache = os.path.dirname(os.path.dirname(root)) if os.path.basename(os.path.dirname(root)) == "snapshots" else root
-    if os.path.commonpath([real, cache]) != cache:
+    """A link may lead into the hub's own cache (snapshots/REVISION → blobs), and nowhere else."""
+    real, root = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    allowed = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    if not any(real.is_relative_to(place) for place in allowed):
         raise CheckpointError(f"{path}: links out of the checkpoint's folder; copy the file into it")

@@ -6,6 +6,7 @@ and tokenizer files only, never a pickle.
 
 import errno
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
@@ -69,8 +70,8 @@ def parse_source(text: str) -> Source:
                 return Kaggle(rest)
             case "file":
                 return Folder(Path(rest))
-    elif text.startswith(("/", "./", "../", "~")):
-        return Folder(Path(text).expanduser())
+    elif text.startswith(("/", "./", "../", "~/")):
+        return Folder(Path(os.path.expanduser(text)))  # Path's own fails where there is no home
     raise CheckpointError(
         f"source: {text[:100]!r} is not understood; write embedded:NAME, a folder as /path or ./path, "
         "hf://OWNER/NAME or kaggle://OWNER/MODEL/FRAMEWORK/VARIATION"

@@ -80,7 +80,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "manifest.json").write_text(json.dumps(stand_in))
     shapes = tensor_shapes(TINY)
     names = sorted(shapes)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for shard, part in (("a.safetensors", names[::2]), ("b.safetensors", names[1::2])):
         (tmp_path / shard).write_bytes(safetensors(*entries_of({name: shapes[name] for name in part})))
         weight_map |= dict.fromkeys(part, shard)
@@ -136,8 +136,15 @@ def _unlink(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
 
+def _write(name: str, content: object) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).write_text(json.dumps(content))
+
+    return write
+
+
 def _config(**changes: object) -> Callable[[Path], None]:
-    return lambda folder: (folder / "config.json").write_text(json.dumps({**CONFIG, **changes})) and None
+    return _write("config.json", {**CONFIG, **changes})
 
 
 def _pickles_only(folder: Path) -> None:
@@ -159,14 +166,34 @@ def _cut_in_header(folder: Path) -> None:
     os.truncate(folder / "a.safetensors", 40)
 
 
-def _link_out(folder: Path) -> None:
-    outside = folder.parent / f"{folder.name}-outside.safetensors"
-    shutil.move(folder / "a.safetensors", outside)
-    (folder / "a.safetensors").symlink_to(outside)
+def _link_out(name: str) -> Callable[[Path], None]:
+    def link(folder: Path) -> None:
+        outside = folder.parent / f"{folder.name}-outside"
+        shutil.move(folder / name, outside)
+        (folder / name).symlink_to(outside)
+
+    return link
+
+
+def _link_out_unlisted(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    _link_out("tokenizer.json")(folder)
+
+
+def _unlisted(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"]["b.safetensors"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _twice(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").unlink()
+    shutil.copy(folder / "a.safetensors", folder / "z.safetensors")
+    seal(folder)
 
 
 def _index(content: object) -> Callable[[Path], None]:
-    return lambda folder: (folder / "model.safetensors.index.json").write_text(json.dumps(content)) and None
+    return _write("model.safetensors.index.json", content)
 
 
 def _another_tensor(folder: Path) -> None:
@@ -205,7 +232,11 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a layer too few": (_config(num_hidden_layers=2), r"tensor model\.layers\.1\..* is missing"),
     "quantized weights": (_quantized, "stored as I8; quantized weights are not loadable yet"),
     "a wrong hash": (_flip, r"b\.safetensors: sha256 is [0-9a-f]{64}, the manifest says otherwise"),
-    "a link out": (_link_out, r"a\.safetensors: links out of the checkpoint's folder"),
+    "a link out": (_link_out("a.safetensors"), r"a\.safetensors: links out of the checkpoint's folder"),
+    "a config elsewhere": (_link_out("config.json"), r"config\.json: links out of the checkpoint's folder"),
+    "a tokenizer elsewhere": (_link_out_unlisted, r"tokenizer\.json: links out of the checkpoint's folder"),
+    "weights without a hash": (_unlisted, r"b\.safetensors: the manifest does not list it; remove it"),
+    "a tensor in two shards": (_twice, r"z\.safetensors: 'model\..*' is in a\.safetensors too; remove the file"),
     "an index of nothing": (_index({"weight_map": {}}), "holds no safetensors file"),
     "an index without a map": (_index({}), "holds no weight_map"),
     "an index of numbers": (_index({"weight_map": {"a": 1}}), "holds no weight_map"),
@@ -237,6 +268,21 @@ def test_a_manifest_that_lists_a_missing_file_or_leads_out_is_refused(folder: Pa
         manifest.write_text(json.dumps({"files": files}))
         with pytest.raises(CheckpointError, match=says):
             check_manifest(folder)
+
+
+def test_a_listed_card_may_be_missing_as_it_is_not_downloaded(folder: Path) -> None:
+    (folder / "README.md").write_text("a card")
+    seal(folder)
+    (folder / "README.md").unlink()
+    assert open_checkpoint(folder, Size.B2).stand_in
+
+
+def test_a_link_may_lead_to_the_hubs_blobs_but_not_to_its_neighbours(folder: Path, tmp_path: Path) -> None:
+    snapshot = tmp_path / "cache" / "snapshots" / "0123abc"
+    shutil.copytree(folder, snapshot, ignore=shutil.ignore_patterns("cache"))
+    shutil.move(snapshot / "config.json", tmp_path / "cache" / "config.json")
+    (snapshot / "config.json").symlink_to("../../config.json")
+    refused(snapshot, r"config\.json: links out")
 
 
 @pytest.mark.parametrize("stand_in", ["3b", 2, None, ["2b"]])
