@@ -71,13 +71,15 @@ def golden_logits(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path) -> None:
-    """manifest.json: sha256 and size of every other file of the folder."""
+    """manifest.json: sha256 and size of every other file, and the slot that a stand-in (nano-27b, …) is made for."""
     files = {
         path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != "manifest.json"
     }
-    (folder / "manifest.json").write_text(json.dumps({"files": files}, indent=2) + "\n")
+    slot = folder.name.removeprefix("nano-") if folder.name.startswith("nano-") else None
+    manifest = {"stand_in_for": slot, "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def save_checkpoint(model: Gemma2ForCausalLM, folder: Path, tokenizer: Path, card: str) -> None:
