@@ -13,7 +13,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM
 from transformers.integrations.eager_paged import eager_paged_attention_forward
 
 from model.borrowed import BorrowedEngine
-from model.config import STOP_IDS, EngineConfig
+from model.config import STOP_IDS, Dtype, EngineConfig
 from model.errors import CheckpointError, Code
 from model.events import Event, Failed, Finished, FinishReason, TokenEvent
 from model.prompt import Prompter, Role, Turn
@@ -253,6 +253,16 @@ async def test_the_gate_sees_what_only_the_served_path_does(monkeypatch: pytest.
         await made.close()
     finally:
         AttentionInterface.register("paged|eager", kept)
+
+
+async def test_bf16_passes_its_gate_and_answers() -> None:
+    made = BorrowedEngine(FOLDER, EngineConfig(dtype=Dtype.BF16, kv_tokens=1024))
+    await made.start()
+    assert made.logit_difference is not None
+    assert 1e-4 < made.logit_difference < 1.0
+    ids = tuple(Prompter(FOLDER / "tokenizer.json").chat([Turn(Role.USER, "What is 12 + 30?")]))
+    assert text(await collect(made, a_request(ids, max_tokens=64))) == "12 + 30 is 42."
+    await made.close()
 
 
 async def test_the_gate_keeps_a_wrong_checkpoint_out(tmp_path: Path) -> None:
