@@ -31,7 +31,7 @@ def test_a_flag_beats_environment_beats_file(tmp_path: Path, monkeypatch: pytest
 def test_a_wrong_file_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "gemmule.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=".*") as caught:
+    with pytest.raises(ConfigError) as caught:
         load(path)
     assert words in str(caught.value)
 
