@@ -45,7 +45,11 @@ def test_an_older_kubernetes_is_refused() -> None:
 
 def test_what_is_compared_as_text_renders_the_same_every_time() -> None:
     """KubeRay compares `serveConfigV2` as text; Helm 4.3's toYaml gave six orders in twelve renderings."""
-    once = [tools.objects("8xh100") for _ in range(8)]
+    once = [
+        tools.objects("8xh100", kube=kube, more=more)
+        for kube in tools.KUBE_VERSIONS
+        for more in (tools.KUBERAY, (*tools.KUBERAY, "--is-upgrade"))
+    ]
     assert len({tools.of_kind(found, "RayService")[0]["spec"]["serveConfigV2"] for found in once}) == 1
     assert len({tools.of_kind(found, "ConfigMap")[0]["data"]["gemmule.yaml"] for found in once}) == 1
 

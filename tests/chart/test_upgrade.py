@@ -141,8 +141,7 @@ def test_a_release_alone_changes_nothing(tmp_path: Path) -> None:
     about = yaml.safe_load((chart / "Chart.yaml").read_text(encoding="utf-8"))
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": "9.9.9", "appVersion": "9.9.9"}))
     for name in tools.VALUE_SETS:
-        upgraded = ("--api-versions", "ray.io/v1/RayService", "--is-upgrade")
-        new = tools.ray_service(name, chart=chart, more=upgraded)
+        new = tools.ray_service(name, chart=chart, more=(*tools.KUBERAY, "--is-upgrade"))
         assert new["metadata"]["labels"]["helm.sh/chart"] == "gemmule-9.9.9"
         assert verdict(tools.ray_service(name), new) == NONE
 

