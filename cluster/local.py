@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
 import ray
 from ray import serve
 from ray.serve.config import gRPCOptions
@@ -20,6 +21,7 @@ from cluster.config import ClusterConfig
 
 _STORE_BYTES: Final = 80 * 2**20  # tokens are small; Ray would take 30 % of memory
 _POLL_S: Final = 0.25
+_LEAVE_S: Final = 2.0
 
 
 class StartError(Exception):
@@ -61,9 +63,11 @@ def ray_here(config: ClusterConfig) -> Iterator[Path]:
         )
         yield folder
     finally:
+        started = psutil.Process().children(recursive=True)
         with contextlib.suppress(Exception):
             serve.shutdown()
         ray.shutdown()
+        _end(started)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -98,6 +102,15 @@ def run(
         if elapsed_s > timeout_s:
             raise StartError(f"not ready after {timeout_s:.0f} s")
         time.sleep(_POLL_S)
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Ray's agents notice late that their raylet is gone, above all those that were still starting."""
+    _, alive = psutil.wait_procs(processes, timeout=_LEAVE_S)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_LEAVE_S)
 
 
 def _promised_cpus(config: ClusterConfig) -> int:

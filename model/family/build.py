@@ -24,7 +24,7 @@ from model.family.sizes import stand_in_config
 from model.family.tokenizer import pieces, save_tokenizer
 from model.family.train import TrainSettings, train
 
-CHECKPOINTS: Final = Path(__file__).parent / "checkpoints"
+CHECKPOINTS: Final = Path("model/family/checkpoints")  # from the repository root: reports name no machine's paths
 WORK: Final = Path("build/family")
 NUM_EVAL_TASKS: Final = 990  # 30 of each kind and level
 TEACHER_STEPS: Final = 6500

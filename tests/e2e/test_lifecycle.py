@@ -1,10 +1,12 @@
 """Starting and stopping: nothing is left behind, and what is missing is said in one sentence."""
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -16,8 +18,8 @@ pytestmark = pytest.mark.e2e
 
 
 def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", "/tmp")
-    before = {path.name for path in Path("/tmp").glob("gemmule-*")}
+    folder = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))  # short: sockets live below it
+    monkeypatch.setenv("TMPDIR", str(folder))
     config = tmp_path / "one.yaml"
     config.write_text(
         "cluster: {sizes: {2b: {source: 'embedded:nano-2b', usd_per_mtoken: 0.1, quality: {easy: 0.8, hard: 0.3}}}}\n"
@@ -29,8 +31,9 @@ def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path, monkeypatch: pytes
     assert stop(running) == 0
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
-    assert {path.name for path in Path("/tmp").glob("gemmule-*")} == before
+    assert not list(folder.glob("gemmule-*"))
     assert "nothing is left behind" in running.output()
+    shutil.rmtree(folder)
 
 
 def test_a_start_can_be_interrupted(tmp_path: Path) -> None:
