@@ -45,11 +45,6 @@ class RankGroup:
         follows = [asyncio.ensure_future(_settled(actor.follow.remote())) for actor in self._ranks]
         await asyncio.wait(follows, return_when=asyncio.FIRST_COMPLETED)
 
-    def kill(self) -> None:
-        """End the followers at once."""
-        for actor in self._ranks:
-            ray.kill(actor)
-
     @staticmethod
     def _actor(folder: str, config: SizeConfig, rank: int) -> Any:
         strategy = PlacementGroupSchedulingStrategy(

@@ -14,7 +14,7 @@ from ray import serve
 
 from cluster.config import SizeConfig
 from cluster.rank_group import RankGroup
-from cluster.snapshot import Hello, RankStatus, ReplicaStatus
+from cluster.snapshot import Hello, ReplicaStatus
 from model.checkpoint import open_checkpoint
 from model.config import Size
 from model.events import Event
@@ -99,10 +99,7 @@ class Replica:
             total_kv_tokens=load.total_kv_tokens,
             start_s=self._start_s,
             logit_difference=self._engine.logit_difference,
-            ranks=tuple(
-                RankStatus(report.rank, report.pid, report.weight_bytes, report.shard_shapes)
-                for report in (*self._engine.ranks(), *self._group.reports)
-            ),
+            ranks=(*self._engine.ranks(), *self._group.reports),
         )
 
     async def check_health(self) -> None:

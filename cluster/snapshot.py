@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from cluster.config import Tier
 from model.config import Size
+from model.engine import RankReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +104,6 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class RankStatus:
-    """One process of a replica."""
-
-    rank: int
-    pid: int
-    weight_bytes: int
-    shard_shapes: Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True, slots=True)
 class ReplicaStatus:
     """One engine and the ranks under it."""
 
@@ -124,7 +115,7 @@ class ReplicaStatus:
     total_kv_tokens: int
     start_s: Mapping[str, float]  # part of the start -> seconds
     logit_difference: float | None  # to the checkpoint's golden logits; None when it has none
-    ranks: tuple[RankStatus, ...]
+    ranks: tuple[RankReport, ...]
 
 
 @dataclass(frozen=True, slots=True)

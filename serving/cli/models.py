@@ -10,6 +10,7 @@ from rich.table import Table
 from model.checkpoint import open_checkpoint
 from model.errors import CheckpointError
 from model.source import Embedded, Folder, parse_source, resolve
+from serving.cli.words import shown_name
 from serving.config import Settings
 
 
@@ -63,7 +64,7 @@ def models(settings: Settings, as_json: bool, console: Console) -> int:
         for column in ("size", "checkpoint", "parameters", "degree", "folder"):
             table.add_column(column, overflow="fold")
         for slot in found:
-            name = slot.checkpoint + (" (stand-in)" if slot.stand_in else "")
+            name = shown_name(slot.checkpoint, slot.stand_in)
             parameters = "–" if slot.parameters is None else f"{slot.parameters:,}"
             table.add_row(slot.size, name, parameters, str(slot.degree), slot.problem or slot.folder or "not here yet")
         console.print(table)

@@ -12,6 +12,7 @@ from rich.table import Table
 from cluster.local import Endpoint, Progress, StartError, ray_here, run
 from serving.cli.doctor import machine_checks
 from serving.cli.remote import Remote, RemoteError
+from serving.cli.words import curl_line, shown_name
 from serving.config import Settings
 from serving.ingress import GRPC_SERVICER_FUNCTIONS, application
 
@@ -100,7 +101,7 @@ def _announce(settings: Settings, console: Console, took_s: float) -> None:
         table.add_column(column)
     for size in status["sizes"]:
         kv_tokens = sum(replica["total_kv_tokens"] for replica in size["replicas"])
-        name = size["checkpoint"] + (" (stand-in)" if size["stand_in"] else "")
+        name = shown_name(size["checkpoint"], size["stand_in"])
         table.add_row(
             size["size"],
             name,
@@ -115,8 +116,6 @@ def _announce(settings: Settings, console: Console, took_s: float) -> None:
             "[yellow]The checkpoints are small stand-ins of the Gemma 2 architecture, trained on toy tasks: "
             "they are not Gemma.[/] Real weights: docs/real-checkpoints.md"
         )
-    body = '{"model": "auto", "messages": [{"role": "user", "content": "What is 12 + 30?"}]}'
     console.print("try:", style="bold")
-    line = f"curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
-    console.print(f"  {line}", soft_wrap=True, highlight=False)
+    console.print(f"  {curl_line(url)}", soft_wrap=True, highlight=False)
     console.print("  gemmule chat            (in a second terminal; Ctrl-C here stops everything)", highlight=False)

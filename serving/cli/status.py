@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.cli.remote import Remote
+from serving.cli.words import curl_line, shown_name
 from serving.config import Settings
 
 
@@ -45,7 +46,7 @@ def _table(answer: dict[str, Any]) -> Table:
     for column in ("size", "checkpoint", "replica", "rank", "pid", "weights", "running", "waiting", "KV free"):
         table.add_column(column)
     for size in answer["sizes"]:
-        name = size["checkpoint"] + (" (stand-in)" if size["stand_in"] else "")
+        name = shown_name(size["checkpoint"], size["stand_in"])
         if not size["replicas"]:
             table.add_row(size["size"], name, "[yellow]none yet[/]")
         for replica in size["replicas"]:
@@ -66,13 +67,7 @@ def _table(answer: dict[str, Any]) -> Table:
 
 
 def _print_curl(url: str, console: Console) -> None:
-    body = '{"model": "auto", "messages": [{"role": "user", "content": "What is 12 + 30?"}]}'
-    console.print(
-        f"curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
+    console.print(curl_line(url), soft_wrap=True, highlight=False, markup=False)
     call = '{"model": "auto", "chat": {"messages": [{"role": "ROLE_USER", "content": "What is 12 + 30?"}]}}'
     console.print(
         f"grpcurl -plaintext -d '{call}' 127.0.0.1:9000 gemmule.v1.GemmuleService/Generate",
