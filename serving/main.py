@@ -110,6 +110,9 @@ def distill(
     student: Annotated[Path, typer.Option(help="Folder of the student, or a config.json to start from nothing.")],
     data: Annotated[str, typer.Option(help="JSONL file of chats, or tasks:SEED for generated ones.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoint and report.")],
+    prompts: Annotated[
+        str | None, typer.Option(help="JSONL or tasks:SEED:COUNT whose questions the teacher answers for the student.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 2000,
     temperature: Annotated[float, typer.Option(min=0.01, help="Softens both distributions.")] = 1.0,
     kl_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the teacher in the loss.")] = 1.0,
@@ -123,7 +126,7 @@ def distill(
     from serving.cli.distill import distill as command
 
     options: dict[str, Any] = {
-        "student": student, "data": data, "out": out, "steps": steps, "temperature": temperature,
+        "student": student, "data": data, "prompts": prompts, "out": out, "steps": steps, "temperature": temperature,
         "kl_weight": kl_weight, "seed": seed, "resume": resume, "with_baseline": baseline,
     }  # fmt: skip
     _leave(command(teacher, options, _console))

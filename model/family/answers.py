@@ -11,19 +11,21 @@ from transformers import Gemma2ForCausalLM
 from model.family.checkpoint import load_model
 from model.family.corpus import Encoder
 from model.family.evaluate import Result, ScoreTable, evaluation_tasks, score_table
-from model.family.tasks.task import Task
+from model.family.tasks.task import Message, Task
 from model.family.vocabulary import END_OF_TURN, EOS, PAD
 
 BATCH: Final = 64
 LONGEST_ANSWER_TOKENS: Final = 48  # the longest reference answer has about 40
 
 
-def answer_tasks(model: Gemma2ForCausalLM, tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Result]:
-    """Each task's greedy answer, in the order asked."""
+def answer_chats(
+    model: Gemma2ForCausalLM, tokenizer: Tokenizer, chats: Sequence[Sequence[Message]], max_tokens: int
+) -> list[str]:
+    """The greedy answer to each chat that waits for one, in the order asked."""
     encoder = Encoder(tokenizer)
-    prompts = [encoder.prompt(task.messages) for task in tasks]
-    order = sorted(range(len(tasks)), key=lambda index: len(prompts[index]))  # similar lengths together, little padding
-    answers = [""] * len(tasks)
+    prompts = [encoder.prompt(chat) for chat in chats]
+    order = sorted(range(len(chats)), key=lambda index: len(prompts[index]))  # similar lengths together, little padding
+    answers = [""] * len(chats)
     model.eval()
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
@@ -34,7 +36,7 @@ def answer_tasks(model: Gemma2ForCausalLM, tokenizer: Tokenizer, tasks: Sequence
             out = model.generate(
                 ids,
                 attention_mask=mask,
-                max_new_tokens=LONGEST_ANSWER_TOKENS,
+                max_new_tokens=max_tokens,
                 do_sample=False,
                 eos_token_id=[EOS, END_OF_TURN],
                 pad_token_id=PAD,
@@ -42,6 +44,12 @@ def answer_tasks(model: Gemma2ForCausalLM, tokenizer: Tokenizer, tasks: Sequence
         for index, made in zip(chosen, out[:, width:].tolist(), strict=True):
             kept = [token for token in made if token not in (PAD, EOS, END_OF_TURN)]
             answers[index] = tokenizer.decode(kept, skip_special_tokens=True)
+    return answers
+
+
+def answer_tasks(model: Gemma2ForCausalLM, tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Result]:
+    """Each task with its greedy answer, in the order asked."""
+    answers = answer_chats(model, tokenizer, [task.messages for task in tasks], LONGEST_ANSWER_TOKENS)
     return [Result(task, answer) for task, answer in zip(tasks, answers, strict=True)]
 
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from model.family.answers import evaluate_folder
 from model.family.checkpoint import save_checkpoint
 from model.family.distill import EVALUATION_SEED, DistillProgress, DistillReport, DistillSettings, RunReport, distill
-from model.family.optimize import Point, Schedule
+from model.family.optimize import Schedule
 from model.family.report import STAND_IN, family_report
 from model.family.sizes import stand_in_config
 from model.family.tokenizer import pieces, save_tokenizer
@@ -30,21 +30,21 @@ NUM_EVAL_TASKS: Final = 990  # 30 of each kind and level
 TEACHER_STEPS: Final = 6500
 # Steps chosen for a clear gradient between the sizes within half an hour of two cores.
 STUDENT_STEPS: Final = {"nano-9b": 2500, "nano-2b": 2000}
-# A finite set, as a user's own JSONL would be: with fresh rows without end a baseline has little left to be taught.
-STUDENT_DATA: Final = "tasks:9:30000"
+# As a user has it: some chats with answers, and many more prompts without, which only a teacher can make use of.
+STUDENT_DATA: Final = "tasks:9:6000"
+STUDENT_PROMPTS: Final = "tasks:11:24000"
 
 
-def _bar(name: str) -> tuple[Progress, Callable[[Point], None]]:
+def _bar(name: str) -> tuple[Progress, Callable[[str, int, int, str], None]]:
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn()
     )
     row = bar.add_task(name, total=None, note="compiling")
 
-    def show(point: Point) -> None:
-        note = f"step {point.step}/{point.steps} loss {point.loss:.3f} {point.tokens_per_s:,.0f} tokens/s"
-        bar.update(row, total=point.steps, completed=point.step, note=note)
+    def show(what: str, done: int, total: int, note: str) -> None:
+        bar.update(row, description=what, total=total, completed=done, note=f"{done}/{total} {note}")
         if not bar.console.is_terminal:
-            bar.console.print(f"{name} {note}", soft_wrap=True)
+            bar.console.print(f"{what} {done}/{total} {note}", soft_wrap=True)
 
     return bar, show
 
@@ -69,7 +69,7 @@ def build_teacher() -> None:
     )
     bar, show = _bar("nano-27b")
     with bar:
-        model, report = train(settings, show)
+        model, report = train(settings, lambda point: show("nano-27b", point.step, point.steps, point.note))
     out = CHECKPOINTS / "nano-27b"
     save_checkpoint(model, out, settings.tokenizer, STAND_IN.format(name="nano-27b"))
     score = evaluate_folder(out, NUM_EVAL_TASKS, EVALUATION_SEED)
@@ -93,6 +93,8 @@ def student_settings(name: str) -> DistillSettings:
         teacher=CHECKPOINTS / "nano-27b",
         student=start,
         data=STUDENT_DATA,
+        prompts=STUDENT_PROMPTS,
+        labels=WORK / "labels.jsonl",  # made once for both
         out=WORK / name,
         steps=STUDENT_STEPS[name],
         seed=9,
@@ -108,8 +110,8 @@ def build_student(name: str) -> None:
     bar, show = _bar(name)
 
     def tell(progress: DistillProgress) -> None:
-        bar.update(bar.task_ids[0], description=f"{name} {progress.phase}")
-        show(progress.point)
+        note = progress.point.note if progress.point else ""
+        show(f"{name} {progress.phase}", progress.done, progress.total, note)
 
     with bar:
         report = distill(settings, tell)

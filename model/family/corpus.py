@@ -98,21 +98,19 @@ def batches(rows: Iterable[Row], tokens: int, seed: int, pool_rows: int = 4096) 
         yield from (collate(chunk) for chunk in cut)
 
 
-def read_chats(data: str) -> Callable[[int], Iterator[Sequence[Message]]]:
+def read_chats(*sources: str) -> Callable[[int], Iterator[Sequence[Message]]]:
     """Where a run's chats come from, as a function of its seed.
 
-    `tasks:<seed>` generates fresh chats without end, `tasks:<seed>:<count>` so many, a path reads a JSONL of objects
-    with `messages`; chats that are counted come back in a new order every epoch.
+    `tasks:<seed>` generates fresh chats without end, and stands alone. `tasks:<seed>:<count>` generates so many, a path
+    reads a JSONL of objects with `messages`; chats that are counted are joined, and come back in a new order every
+    epoch. Raises ValueError.
     """
-    if data.startswith("tasks:"):
-        _, generator_seed, *count = data.split(":")
-        if not count:
-            return lambda seed: training_chats(int(generator_seed) * 1_000_003 + seed)
-        chats: list[Sequence[Message]] = list(islice(training_chats(int(generator_seed) * 1_000_003), int(count[0])))
-    else:
-        chats = [json.loads(line)["messages"] for line in Path(data).read_text().splitlines() if line.strip()]
-    if not chats:
-        raise ValueError(f"data: {data} holds no chats; write one JSON object with `messages` a line")
+    endless = [source for source in sources if source.startswith("tasks:") and source.count(":") == 1]
+    if endless and len(sources) == 1:
+        return lambda seed: training_chats(_generator(sources[0]) + seed)
+    if endless:
+        raise ValueError(f"data: {endless[0]} has no end and cannot be mixed; write {endless[0]}:COUNT")
+    chats = [chat for source in sources for chat in counted_chats(source)]
 
     def epochs(seed: int) -> Iterator[Sequence[Message]]:
         rng = Random(seed)
@@ -120,3 +118,18 @@ def read_chats(data: str) -> Callable[[int], Iterator[Sequence[Message]]]:
             yield from rng.sample(chats, len(chats))
 
     return epochs
+
+
+def counted_chats(source: str) -> list[Sequence[Message]]:
+    """All chats of a source that has an end; raises ValueError when it has none."""
+    if source.startswith("tasks:"):
+        chats: list[Sequence[Message]] = list(islice(training_chats(_generator(source)), int(source.split(":")[2])))
+    else:
+        chats = [json.loads(line)["messages"] for line in Path(source).read_text().splitlines() if line.strip()]
+    if not chats:
+        raise ValueError(f"data: {source} holds no chats; write one JSON object with `messages` a line")
+    return chats
+
+
+def _generator(source: str) -> int:
+    return int(source.split(":")[1]) * 1_000_003

@@ -19,11 +19,12 @@ from model.family.answers import answer_tasks
 from model.family.checkpoint import load_model, save_checkpoint
 from model.family.corpus import IGNORED, Batch
 from model.family.evaluate import ScoreTable, evaluation_tasks, score_table
+from model.family.labelling import label_prompts
 from model.family.optimize import LossOf, Point, RunState, Schedule, body_of, capped_logits, optimise
 from model.family.report import STAND_IN
 from model.family.train import answer_loss, new_model, stream
 
-Phase = Literal["student", "baseline"]
+Phase = Literal["labels", "student", "baseline"]
 EVALUATION_SEED: Final = 2026
 
 
@@ -33,9 +34,12 @@ class DistillSettings:
 
     `teacher`: any Gemma2ForCausalLM folder. `student`: a folder to start from, or a config.json (or a folder that holds
     one without weights) to initialise. `data`: a JSONL of chats, `tasks:<seed>` (fresh chats without end) or
-    `tasks:<seed>:<count>`. `out`: the folder to write; what a later `resume` needs lies beside it in `<out>.run`.
+    `tasks:<seed>:<count>`. `prompts`: as `data` with an end, but only what users ask is taken: the teacher answers, and
+    the student (not the baseline) reads that beside `data`. `labels`: the file that keeps those answers, by default in
+    `<out>.run`. `out`: the folder to write; what a later `resume` needs lies beside it in `<out>.run`.
     `kl_weight`: share of the teacher's term in [0, 1]. `with_baseline`: also trains the same student, from the same
-    start, on the same batches, without the teacher. `num_eval_tasks`: unseen tasks both are scored on; 0 for none.
+    start, for the same number of steps, without the teacher: `data` is all it has. `num_eval_tasks`: unseen tasks both
+    are scored on; 0 for none.
     """
 
     teacher: Path
@@ -43,6 +47,9 @@ class DistillSettings:
     data: str
     out: Path
     steps: int
+    prompts: str | None = None
+    labels: Path | None = None
+    max_label_tokens: int = 64
     seed: int = 0
     temperature: float = 1.0
     kl_weight: float = 1.0
@@ -58,10 +65,12 @@ class DistillSettings:
 
 @dataclass(frozen=True, slots=True)
 class DistillProgress:
-    """A reading of one of the two runs."""
+    """How far a phase is; those that train give a reading with it."""
 
     phase: Phase
-    point: Point
+    done: int  # steps, or chats answered
+    total: int
+    point: Point | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +160,32 @@ def distill(settings: DistillSettings, progress: Callable[[DistillProgress], Non
         compile=settings.compile,
     )
 
-    def run(phase: Phase, student: Gemma2ForCausalLM, loss_of: LossOf) -> RunReport:
-        rows = stream(settings.teacher, settings.data, settings.seed, settings.tokens_per_step)
-        state = RunState(settings.out.parent / f"{settings.out.name}.run" / phase)
-        tell = None if progress is None else lambda point: progress(DistillProgress(phase, point))
-        curve, wall_s = optimise(student.train(), rows, loss_of, schedule, state, settings.resume, tell)
+    def tell(phase: Phase, done: int, total: int, point: Point | None = None) -> None:
+        if progress is not None:
+            progress(DistillProgress(phase, done, total, point))
+
+    def run(phase: Phase, sources: list[str], student: Gemma2ForCausalLM, loss_of: LossOf) -> RunReport:
+        rows = stream(settings.teacher, sources, settings.seed, settings.tokens_per_step)
+        curve, wall_s = optimise(student.train(), rows, loss_of, schedule, RunState(folder / phase), settings.resume,
+                                 lambda point: tell(phase, point.step, point.steps, point))  # fmt: skip
         return RunReport(curve, wall_s, _score(student, settings))
 
+    folder = settings.out.parent / f"{settings.out.name}.run"
+    teacher = load_model(settings.teacher)
     student = start_student(settings.student, settings.seed)
-    taught = run("student", student, teacher_loss(load_model(settings.teacher), student, settings))
+    sources = [settings.data]
+    if settings.prompts is not None:
+        labels = settings.labels or folder / "labels.jsonl"
+        tokenizer = Tokenizer.from_file(str(settings.teacher / "tokenizer.json"))
+        label_prompts(teacher, tokenizer, settings.prompts, labels, settings.max_label_tokens, settings.resume,
+                      lambda done, total: tell("labels", done, total))  # fmt: skip
+        sources.append(str(labels))
+    taught = run("student", sources, student, teacher_loss(teacher, student, settings))
     save_checkpoint(student, settings.out, settings.teacher, STAND_IN.format(name=settings.out.name))
     alone = None
     if settings.with_baseline:
         other = start_student(settings.student, settings.seed)
-        alone = run("baseline", other, answer_loss(other, settings.compile))
+        alone = run("baseline", [settings.data], other, answer_loss(other, settings.compile))
     return DistillReport(settings, sum(weight.numel() for weight in student.parameters()), taught, alone)
 
 

@@ -47,6 +47,11 @@ class Point:
     loss: float
     tokens_per_s: float
 
+    @property
+    def note(self) -> str:
+        """For a progress bar."""
+        return f"loss {self.loss:.3f} {self.tokens_per_s:,.0f} tokens/s"
+
 
 Progress = Callable[[Point], None]
 LossOf = Callable[[Batch], Tensor]

@@ -1,6 +1,6 @@
 """Trains a stand-in on chats alone: the teacher, and the baselines the students are compared with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +43,10 @@ def new_model(config: Gemma2Config, seed: int) -> Gemma2ForCausalLM:
     return Gemma2ForCausalLM(fresh)
 
 
-def stream(tokenizer: Path, data: str, seed: int, tokens: int) -> Iterator[Batch]:
-    """The batches of a run: a function of its data and seed alone."""
+def stream(tokenizer: Path, sources: Sequence[str], seed: int, tokens: int) -> Iterator[Batch]:
+    """The batches of a run: a function of its sources of chats and its seed alone."""
     encoder = Encoder(Tokenizer.from_file(str(tokenizer / "tokenizer.json")))
-    return batches((encoder.row(chat) for chat in read_chats(data)(seed)), tokens, seed)
+    return batches((encoder.row(chat) for chat in read_chats(*sources)(seed)), tokens, seed)
 
 
 def answer_loss(model: Gemma2ForCausalLM, compiled: bool) -> LossOf:
@@ -63,7 +63,7 @@ def answer_loss(model: Gemma2ForCausalLM, compiled: bool) -> LossOf:
 def train(settings: TrainSettings, progress: Progress | None = None) -> tuple[Gemma2ForCausalLM, TrainReport]:
     """Trains from random weights (or from the saved state, if `resume`) and returns the fp32 model."""
     model = new_model(settings.config, settings.seed)
-    rows = stream(settings.tokenizer, settings.data, settings.seed, settings.schedule.tokens_per_step)
+    rows = stream(settings.tokenizer, [settings.data], settings.seed, settings.schedule.tokens_per_step)
     curve, wall_s = optimise(
         model,
         rows,

@@ -23,7 +23,7 @@ def distill(teacher: str, options: dict[str, Any], console: Console) -> int:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
+        TextColumn("{task.fields[note]}"),
     )
     try:
         folder = resolve(parse_source(teacher), None, None)
@@ -32,11 +32,11 @@ def distill(teacher: str, options: dict[str, Any], console: Console) -> int:
 
             def show(now: DistillProgress) -> None:
                 if now.phase not in bars:
-                    bars[now.phase] = progress.add_task(now.phase, total=now.point.steps, loss=now.point.loss)
-                progress.update(bars[now.phase], completed=now.point.step, loss=now.point.loss)
+                    bars[now.phase] = progress.add_task(now.phase, total=now.total, note="")
+                progress.update(bars[now.phase], completed=now.done, note=now.point.note if now.point else "")
 
             report = run(DistillSettings(teacher=folder, **options), show)
-    except CheckpointError as error:
+    except (CheckpointError, ValueError, OSError) as error:
         console.print(f"[red]✗[/] {error}", highlight=False)
         return 1
     console.print_json(json.dumps(asdict(report), default=str))

@@ -11,9 +11,11 @@ from tokenizers import Tokenizer
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from model.errors import CheckpointError
-from model.family.checkpoint import save_checkpoint
+from model.family.answers import answer_chats
+from model.family.checkpoint import load_model, save_checkpoint
 from model.family.corpus import IGNORED, Encoder, batches, read_chats
 from model.family.distill import DistillProgress, DistillSettings, distill
+from model.family.labelling import label_prompts
 from model.family.optimize import RunState, Schedule, optimise
 from model.family.sizes import stand_in_config
 from model.family.tokenizer import save_tokenizer
@@ -118,6 +120,52 @@ def test_a_jsonl_of_chats_comes_back_every_epoch(tmp_path: Path) -> None:
         read_chats(str(file))
 
 
+def test_sources_that_are_counted_are_joined(tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text(json.dumps({"messages": [{"role": "user", "content": "only here"}]}) + "\n")
+    source = read_chats("tasks:1:3", str(file))(0)
+    epoch = [next(source) for _ in range(4)]
+    assert sum(chat[0]["content"] == "only here" for chat in epoch) == 1
+    with pytest.raises(ValueError, match=r"tasks:1 has no end"):
+        read_chats("tasks:1", str(file))
+
+
+def test_prompts_are_answered_by_the_teacher_turn_by_turn(teacher: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "prompts.jsonl", tmp_path / "labels.jsonl"
+    asked = [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "never read"},
+              {"role": "user", "content": "b"}], [{"role": "user", "content": "c"}]]  # fmt: skip
+    file.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in asked))
+    model, tokenizer = load_model(teacher), Tokenizer.from_file(str(teacher / "tokenizer.json"))
+    told: list[tuple[int, int]] = []
+    label_prompts(model, tokenizer, str(file), out, 4, progress=lambda *now: told.append(now))
+    first, second = [json.loads(line)["messages"] for line in out.read_text().splitlines()]
+    assert [turn["role"] for turn in first] == ["user", "assistant", "user", "assistant"]
+    assert [turn["content"] for turn in first[::2]] == ["a", "b"]
+    assert first[1]["content"] == answer_chats(model, tokenizer, [first[:1]], 4)[0]
+    assert first[3]["content"] == answer_chats(model, tokenizer, [first[:3]], 4)[0]
+    assert len(second) == 2
+    assert told == [(2, 2)]
+
+
+def test_labelling_goes_on_behind_the_last_whole_line(teacher: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_model(teacher), Tokenizer.from_file(str(teacher / "tokenizer.json"))
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    label_prompts(model, tokenizer, "tasks:1:5", whole, 4)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    cut.write_bytes(b"".join(lines[:2]) + lines[2][:7])
+    label_prompts(model, tokenizer, "tasks:1:5", cut, 4, resume=True)
+    assert cut.read_bytes() == whole.read_bytes()
+    with pytest.raises(ValueError, match="has no end"):
+        label_prompts(model, tokenizer, "tasks:1", cut, 4)
+
+
+def test_only_the_student_reads_what_the_teacher_answered(settings: DistillSettings) -> None:
+    report = distill(replace(settings, data="tasks:1:8", prompts="tasks:2:40", steps=1, with_baseline=True))
+    labels = settings.out.parent / "out.run" / "labels.jsonl"
+    assert len(labels.read_text().splitlines()) == 40
+    assert report.baseline is not None
+
+
 def test_rows_ask_for_answers_only(teacher: Path) -> None:
     encoder = Encoder(Tokenizer.from_file(str(teacher / "tokenizer.json")))
     chat = [{"role": "user", "content": "hi <end_of_turn>"}, {"role": "assistant", "content": "yes"}]
@@ -143,7 +191,7 @@ def test_training_a_resumed_run_that_is_over_changes_nothing(teacher: Path, tmp_
     def run(resume: bool) -> Gemma2ForCausalLM:
         model = new_model(tiny_config(), 1)
         schedule = Schedule(steps=4, tokens_per_step=128, warmup_steps=2, compile=False)
-        rows = stream(teacher, "tasks:1", 1, 128)
+        rows = stream(teacher, ["tasks:1"], 1, 128)
         optimise(model, rows, answer_loss(model, False), schedule, RunState(tmp_path / "run"), resume)
         return model
 
