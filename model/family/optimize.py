@@ -143,12 +143,13 @@ def optimise(
     done, curve, earlier_s = state.load(model, optimizer) if resume else (0, [], 0.0)
     for _ in range(done if done < schedule.steps else 0):
         next(batches)  # the stream is a function of the seed: skipping is what makes a resumed run the same run
+    fast_bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # emulated elsewhere, which is slower than fp32
     started, since, tokens, losses = time.monotonic(), time.monotonic(), 0, []
     for step in range(done, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
         batch = next(batches)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16):
             loss = loss_of(batch)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), schedule.clip_norm)
