@@ -20,6 +20,26 @@ class Usage:
 
     prompt_tokens: int
     output_tokens: int
+    cached_tokens: int = 0  # of the prompt, whose keys and values were in the cache already
+    accepted_draft_tokens: int = 0
+    rejected_draft_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """Natural log of a token's probability, and of the likeliest tokens at that place, best first."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScored:
+    """Log-probabilities of the prompt's tokens from the second on; the first has nothing before it."""
+
+    request_id: RequestId
+    logprobs: tuple[Logprob, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +49,7 @@ class TokenEvent:
     request_id: RequestId
     text: str
     token_ids: tuple[int, ...]
+    logprobs: tuple[Logprob, ...] = ()  # one per token id, when asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +69,4 @@ class Failed:
     fault: Fault
 
 
-Event = TokenEvent | Finished | Failed
+Event = TokenEvent | PromptScored | Finished | Failed
