@@ -40,7 +40,7 @@ from model.errors import (
     OverloadedError,
     ReplicaLostError,
 )
-from model.events import Event, Failed
+from model.events import Event, Failed, Finished
 from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.router")
@@ -162,7 +162,7 @@ class Router:
                     yield Placed(decision, hello.replica if hello else str(size), hello.checkpoint if hello else "")
                     placed = True
                 yield item
-                if not hasattr(item, "token_ids"):  # Finished or Failed: the last
+                if isinstance(item, Finished | Failed):  # the last
                     return
         except TimeoutError:
             error: GemmuleError = DeadlineExceededError("the deadline passed and the replica did not answer")

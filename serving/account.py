@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cluster.snapshot import Placed
 from model.errors import Code
-from model.events import Finished, Usage
+from model.events import FinishReason, Usage
 from model.request import RequestId
 from serving.metrics import NONE, Metrics
 
@@ -32,9 +32,9 @@ class Account:
         self.size, self.reason, self.replica = placed.decision.size, placed.decision.reason, placed.replica
         self.ttft_s = now_s - self.began_s
 
-    def finished(self, finished: Finished) -> None:
-        """The answer is complete."""
-        self.code, self.finish, self.usage = "ok", finished.reason.value, finished.usage
+    def finished(self, reason: FinishReason, usage: Usage) -> None:
+        """The answer is complete; usage is what the engine did."""
+        self.code, self.finish, self.usage = "ok", reason.value, usage
 
     def failed(self, code: Code, reason: str) -> None:
         """It ended with an error."""

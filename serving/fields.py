@@ -1,4 +1,7 @@
-"""OpenAI's fields that this service does not do: refused by name, unless the value asks for nothing."""
+"""Known fields that this service does not do: refused by name, unless the value asks for nothing.
+
+What only one kind of request does (`echo`, `messages`) is refused in the other.
+"""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -15,20 +18,12 @@ REFUSED: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "audio": (),
         "best_of": (1,),
         "echo": (False,),
-        "frequency_penalty": (0,),
         "function_call": ("none", "auto"),
         "functions": ([],),
-        "logit_bias": ({},),
-        "logprobs": (False,),
         "modalities": (["text"],),
-        "n": (1,),
         "parallel_tool_calls": (True, False),
-        "prediction": (),
-        "presence_penalty": (0,),
         "prompt_cache_retention": (),
         "reasoning_effort": ("none",),
-        "response_format": ({"type": "text"},),
-        "seed": (),
         "service_tier": ("auto", "default"),
         "store": (False,),
         "suffix": ("",),
@@ -39,16 +34,7 @@ REFUSED: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "web_search_options": (),
         # known from other servers
         "continue_final_message": (False,),
-        "guided_choice": (),
-        "guided_grammar": (),
-        "guided_json": (),
-        "guided_regex": (),
-        "ignore_eos": (False,),
-        "min_p": (0,),
-        "min_tokens": (0,),
-        "priority": (0,),
-        "repetition_penalty": (1,),
-        "stop_token_ids": ([],),
+        "prompt_logprobs": (),
     }
 )
 # The same for a turn, as OpenAI's client writes it when an answer is sent back.
@@ -64,7 +50,10 @@ REFUSED_IN_TURN: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
     }
 )
 
-REFUSED_IN_STREAM_OPTIONS: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType({"include_obfuscation": (False,)})
+# The same for objects within, by the path to their fields.
+REFUSED_WITHIN: Final[Mapping[str, Mapping[str, tuple[Any, ...]]]] = MappingProxyType(
+    {"stream_options.": MappingProxyType({"include_obfuscation": (False,)})}
+)
 
 
 def settle_names(

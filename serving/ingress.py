@@ -21,13 +21,14 @@ from model.prompt import Prompter
 from model.request import RequestId
 from model.source import parse_source, resolve
 from serving.config import Settings, from_tree
+from serving.generations import Router
 from serving.logs import log_json
 from serving.rest.answer import Limits
 from serving.rest.app import build_app as build_web
 from serving.rest.body import BodyLimits
 from serving.rpc.health import HealthFace
 from serving.rpc.servicer import GemmuleFace
-from serving.service import Router, Service
+from serving.service import Service
 
 GRPC_SERVICER_FUNCTIONS: Final = (
     "serving.rpc.gen.gemmule.v1.gemmule_pb2_grpc.add_GemmuleServiceServicer_to_server",

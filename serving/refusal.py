@@ -64,7 +64,7 @@ def _unknown(_given: Any, _limits: Mapping[str, Any], _name: str) -> tuple[str, 
 
 
 def _choice(given: Any, limits: Mapping[str, Any], name: str) -> tuple[str, str]:
-    if name == "type":
+    if name == "type" and limits["expected"] == "'text'":
         return "unsupported_value", f"got {echo(given)}; only text parts are supported"
     if not isinstance(given, str):
         return "invalid_type", f"got {echo(given)}, expected a string"
@@ -99,6 +99,14 @@ def _long_text(given: Any, limits: Mapping[str, Any], _name: str) -> tuple[str, 
     return "string_above_max_length", f"has {len(given)} characters, at most {most} are allowed; shorten it"
 
 
+def _short_text(_given: Any, _limits: Mapping[str, Any], _name: str) -> tuple[str, str]:
+    return "invalid_value", "is empty; leave it out or send some text"
+
+
+def _odd_name(given: Any, _limits: Mapping[str, Any], _name: str) -> tuple[str, str]:
+    return "invalid_value", f"got {echo(given)}; names are 1 to 64 of a-z, A-Z, 0-9, _ and -"
+
+
 def _infinite(_given: Any, _limits: Mapping[str, Any], _name: str) -> tuple[str, str]:
     return "invalid_value", "is not a finite number; send one"
 
@@ -114,6 +122,8 @@ _EXPLAIN: Final[Mapping[str, Callable[[Any, Mapping[str, Any], str], tuple[str, 
         "literal_error": _choice,
         "greater_than_equal": _below,
         "less_than_equal": _above,
+        "string_pattern_mismatch": _odd_name,
+        "string_too_short": _short_text,
         "too_long": _long,
         "too_short": _empty,
         "string_too_long": _long_text,

@@ -1,42 +1,27 @@
-"""A validated ask becomes events: prompt, route, stream; knows no protocol."""
+"""A validated ask becomes the parts of an answer: plan, route, stream; knows no protocol."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from cluster.config import ClusterConfig, Tier
 from cluster.difficulty import difficulty
-from cluster.snapshot import ClusterStatus, Placed, RouteFacts, Snapshot
+from cluster.snapshot import ClusterStatus, Placed, RouteFacts
 from model.config import Size
 from model.errors import Code, DeadlineExceededError, GemmuleError, ModelNotFoundError
-from model.events import Event, Failed, Finished, TokenEvent
+from model.events import Event, Failed
 from model.prompt import Prompter
-from model.request import GenerationRequest, RequestId, SamplingParams
+from model.request import GenerationRequest, RequestId
 from serving.account import Account
 from serving.ask import Ask
+from serving.choice import Choice, total
+from serving.generations import Router, opened
 from serving.metrics import NONE, Metrics
 from serving.models import ModelCard, model_cards
-from serving.prompting import Prompt, prompt_of
+from serving.parts import Ended, Part, Started
+from serving.plan import Plan, plan_of
 from serving.readiness import Readiness
-
-_GREEDY_BELOW: Final = 1e-5  # dividing by less overflows fp32; the likeliest token wins long before
-
-
-class Router(Protocol):
-    """Who places requests. The first item of a stream is `Placed`, or a `GemmuleError` is raised before any item."""
-
-    def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
-        """`Placed`, then events; closing the generator aborts the request everywhere.
-
-        Each item may be taken by another task: no timeout or task group may stay open across a `yield`.
-        """
-
-    def snapshot(self) -> Snapshot:
-        """All served sizes now; cheap, no waiting."""
-
-    async def status(self) -> ClusterStatus:
-        """Sizes, replicas and ranks."""
+from serving.spelling import Speller
 
 
 class Clock(Protocol):
@@ -47,24 +32,6 @@ class Clock(Protocol):
 
     def time(self) -> float:
         """Seconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """First part of an answer: who works on it, and why."""
-
-    request_id: RequestId
-    size: Size
-    tier: Tier | None
-    reason: str
-    detail: str
-    replica: str
-    checkpoint: str
-    stand_in: bool
-    created: int
-
-
-Part = Started | TokenEvent | Finished
 
 
 class Service:
@@ -82,6 +49,7 @@ class Service:
         self.metrics = Metrics()
         self._cluster = cluster
         self._prompter = prompter
+        self._speller = Speller(prompter)
         self._router = router
         self._clock = clock
         self._created = int(clock.time())
@@ -89,7 +57,7 @@ class Service:
         self._stand_in: dict[Size, bool] = {}
 
     async def generate(self, ask: Ask, request_id: RequestId) -> AsyncGenerator[Part, None]:
-        """`Started`, `TokenEvent`s, `Finished`; raises `GemmuleError` for whatever else ends the request.
+        """`Started`, parts of choices, `Ended`; raises `GemmuleError` for whatever else ends the request.
 
         Nothing wrong with the request itself gets past the first item. Closing the generator aborts the request.
         """
@@ -130,7 +98,8 @@ class Service:
     async def _parts(self, ask: Ask, account: Account) -> AsyncGenerator[Part, None]:
         size, tier = self._target(ask.model)
         account.tier = tier or NONE
-        prompt = await prompt_of(ask, self._prompter)
+        plan = await plan_of(ask, self._prompter, self._speller)
+        prompt = plan.prompt
         facts = RouteFacts(
             size=size,
             tier=tier,
@@ -138,26 +107,51 @@ class Service:
             prompt_tokens=len(prompt.token_ids),
             max_tokens=prompt.max_tokens,
         )
-        left_s = self._timeout_s(ask) - (self._clock.monotonic() - account.began_s)
-        if left_s <= 0:
+        deadline_s = account.began_s + self._timeout_s(ask)
+        if deadline_s <= self._clock.monotonic():
             raise DeadlineExceededError(f"deadline_ms: {ask.deadline_ms} ms were over before work began; allow more")
-        request = GenerationRequest(account.request_id, prompt.token_ids, _sampling(ask, prompt), left_s)
-        async with aclosing(self._router.route(facts, request)) as items:
-            async for item in items:
-                match item:
-                    case Placed():
-                        account.placed(item, self._clock.monotonic())
-                        self.metrics.first_event(account.size, account.tier, account.ttft_s or 0.0)
-                        yield await self._started(account.request_id, item)
-                    case Failed(fault=fault):
-                        raise GemmuleError(fault)
-                    case Finished():
-                        account.finished(item)
-                        yield item
-                    case TokenEvent():
-                        yield item
 
-    async def _started(self, request_id: RequestId, placed: Placed) -> Started:
+        def request(index: int) -> GenerationRequest:
+            return plan.request(account.request_id, index, deadline_s - self._clock.monotonic())
+
+        try:
+            async with (
+                aclosing(opened(self._router, facts, request, plan.num_choices)) as items,
+                aclosing(self._told(items, plan, account)) as parts,
+            ):
+                async for part in parts:
+                    yield part
+        except GemmuleError as error:
+            if (fault := plan.named(error.fault)) is error.fault:
+                raise
+            raise GemmuleError(fault) from error
+
+    async def _told(
+        self, items: AsyncGenerator[tuple[int, Placed | Event], None], plan: Plan, account: Account
+    ) -> AsyncGenerator[Part, None]:
+        """The items of all generations as parts of one answer."""
+        choices = [Choice(index, plan, self._speller) for index in range(plan.num_choices)]
+        async for index, item in items:
+            match item:
+                case Placed():
+                    if index:  # where the others went is known
+                        continue
+                    account.placed(item, self._clock.monotonic())
+                    self.metrics.first_event(account.size, account.tier, account.ttft_s or 0.0)
+                    yield await self._started(account.request_id, item, plan.num_choices)
+                    for piece in (piece for choice in choices for piece in choice.begin()):
+                        yield piece
+                case Failed(fault=fault):
+                    raise GemmuleError(fault)
+                case _:
+                    for part in choices[index].parts(item):
+                        yield part
+        if not all(choice.finished for choice in choices):
+            raise RuntimeError("a generation ended without its last event")
+        account.finished(choices[0].reason, total(choice.used for choice in choices))
+        yield Ended(choices[0].reason, total(choice.shown for choice in choices))
+
+    async def _started(self, request_id: RequestId, placed: Placed, num_choices: int) -> Started:
         decision = placed.decision
         return Started(
             request_id=request_id,
@@ -169,6 +163,7 @@ class Service:
             checkpoint=placed.checkpoint,
             stand_in=await self._is_stand_in(decision.size),
             created=int(self._clock.time()),
+            num_choices=num_choices,
         )
 
     async def _is_stand_in(self, size: Size) -> bool:
@@ -190,15 +185,3 @@ class Service:
         routing = self._cluster.routing
         wanted_s = routing.default_timeout_s if ask.deadline_ms is None else ask.deadline_ms / 1000
         return min(wanted_s, routing.max_timeout_s)
-
-
-def _sampling(ask: Ask, prompt: Prompt) -> SamplingParams:
-    """Engine's parameters; what means the likeliest token is spelled as greedy."""
-    greedy = ask.temperature < _GREEDY_BELOW or ask.top_p == 0
-    return SamplingParams(
-        max_tokens=prompt.max_tokens,
-        temperature=0.0 if greedy else ask.temperature,
-        top_k=ask.top_k if ask.top_k is not None and ask.top_k > 0 else None,
-        top_p=1.0 if greedy else ask.top_p,
-        stop=tuple(ask.stop),
-    )

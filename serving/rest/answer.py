@@ -9,15 +9,16 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from model.errors import GemmuleError
-from model.events import Finished, TokenEvent
 from model.request import RequestId
 from serving.ask import Ask
 from serving.edge import unhurried
+from serving.parts import Part, Started
 from serving.rest.body import BodyLimits, parse_object, read_body
+from serving.rest.choices import collect
 from serving.rest.hangup import beats, until_hangup
 from serving.rest.schemas import Shape, route_headers
 from serving.rest.sse import EventStream, sse
-from serving.service import Part, Service, Started
+from serving.service import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,9 @@ async def answer(
     parts = service.generate(ask, request_id)
     if ask.stream:
         return await _stream(request, request_id, ask, beats(parts, limits.waiting_s), shape)
-    started, text, finished = await until_hangup(request.receive, _collect(parts))
-    whole = shape.whole(started, text, finished.reason, finished.usage)
-    return JSONResponse(whole, headers={"x-request-id": request_id, **route_headers(started)})
+    whole = await until_hangup(request.receive, collect(parts))
+    headers = {"x-request-id": request_id, **route_headers(whole.started)}
+    return JSONResponse(shape.whole(whole, ask.num_logprobs is not None), headers=headers)
 
 
 async def _stream(
@@ -62,24 +63,6 @@ async def _stream(
         raise
     headers = {"x-request-id": request_id} | (route_headers(first) if isinstance(first, Started) else {})
     return EventStream(sse(_resumed(first, parts), shape, request_id, ask.include_usage), headers, parts)
-
-
-async def _collect(parts: AsyncGenerator[Part, None]) -> tuple[Started, str, Finished]:
-    started: Started | None = None
-    finished: Finished | None = None
-    texts: list[str] = []
-    async with aclosing(parts):
-        async for part in parts:
-            match part:
-                case Started():
-                    started = part
-                case TokenEvent(text=text):
-                    texts.append(text)
-                case Finished():
-                    finished = part
-    if started is None or finished is None:
-        raise RuntimeError("the stream ended without its last event")
-    return started, "".join(texts), finished
 
 
 async def _first(parts: AsyncGenerator[Part | None, None]) -> Part | None:

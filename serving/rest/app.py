@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 from cluster.snapshot import ClusterStatus
 from model.errors import Code, Fault, ModelNotFoundError, NotReadyError
 from model.request import RequestId
-from serving.ask import ChatAsk, TextAsk, chat_ask, text_ask
+from serving.ask import ChatAsk, TextAsk
+from serving.asking import chat_ask, text_ask
 from serving.echo import echo
 from serving.edge import fault_of
 from serving.rest.answer import Limits, answer

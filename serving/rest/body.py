@@ -1,20 +1,16 @@
 """Bytes of a request -> a JSON object, or the reason why not. Nothing here knows a field."""
 
 import asyncio
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 
 from model.errors import InvalidRequestError
-from serving.echo import echo, safe_name
+from serving.echo import echo
 from serving.edge import MAX_BODY_BYTES, too_large
-
-MAX_DEPTH: Final = 64
-MAX_DIGITS: Final = 32
+from serving.strict_json import MAX_DIGITS, NotJsonError, parse_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +30,12 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body; raises `InvalidRequestError`."""
-    value = parse_json(body)
+    try:
+        value = parse_json(body)
+    except NotJsonError as error:
+        raise InvalidRequestError("invalid_json", None, f"body: {error}; send one JSON object") from None
     if not isinstance(value, dict):
         raise InvalidRequestError("invalid_type", None, f"body: got {echo(value)}, expected an object")
-    return value
-
-
-def parse_json(body: bytes) -> Any:
-    """Strict JSON: UTF-8, no key twice, no NaN, bounded depth and digits; raises `InvalidRequestError`."""
-    try:
-        value = json.loads(
-            body.decode(),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_int=_integer,
-            parse_float=_decimal,
-        )
-    except UnicodeDecodeError as error:
-        raise _invalid(f"byte {error.start} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise _invalid(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise _too_deep() from None
-    _check_depth(value)
     return value
 
 
@@ -90,46 +69,3 @@ async def _read(request: Request, limits: BodyLimits) -> bytes:
     except TimeoutError:
         what = f"body: {limits.idle_s:g} s of silence or {limits.whole_s:g} s in all were over; send it faster"
         raise InvalidRequestError("request_timeout", None, what) from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _invalid(f"key '{safe_name(twice)}' comes twice in one object")
-    return result
-
-
-def _refuse_constant(word: str) -> float:
-    raise _invalid(f"{word} is not JSON")
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise _invalid(f"a number has {len(digits)} digits, at most {MAX_DIGITS} are read")
-    return int(digits)
-
-
-def _decimal(text: str) -> float:
-    value = float(text) if len(text) <= MAX_DIGITS else math.inf
-    if math.isinf(value):
-        raise _invalid(f"number {echo(text)} is too long or too large")
-    return value
-
-
-def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
-    while level := [node for node in level if isinstance(node, dict | list)]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise _too_deep()
-        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
-
-
-def _too_deep() -> InvalidRequestError:
-    return _invalid(f"nested deeper than {MAX_DEPTH}")
-
-
-def _invalid(why: str) -> InvalidRequestError:
-    return InvalidRequestError("invalid_json", None, f"body: {why}; send one JSON object")

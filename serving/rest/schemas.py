@@ -1,28 +1,30 @@
 """Parts of an answer -> OpenAI's objects, for chats and for completions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
 from model.config import Size
 from model.events import FinishReason, Usage
 from serving.models import ModelCard
-from serving.service import Started
+from serving.parts import Piece, Scored, Started
+from serving.rest.choices import Whole
+from serving.rest.logprobs import chat_logprobs, text_logprobs
 
 
 class Shape(Protocol):
     """How one of OpenAI's two endpoints words an answer."""
 
-    def whole(self, started: Started, text: str, reason: FinishReason, usage: Usage) -> dict[str, Any]:
-        """The plain answer."""
+    def whole(self, whole: Whole, scored: bool) -> dict[str, Any]:
+        """The plain answer; `scored` when log-probabilities were asked for."""
 
-    def first(self, started: Started) -> dict[str, Any]:
-        """First chunk of a stream."""
+    def first(self, started: Started, index: int) -> dict[str, Any]:
+        """First chunk of a choice."""
 
-    def piece(self, started: Started, text: str) -> dict[str, Any]:
+    def piece(self, started: Started, piece: Piece) -> dict[str, Any]:
         """A chunk of text."""
 
-    def last(self, started: Started, reason: FinishReason) -> dict[str, Any]:
+    def last(self, started: Started, index: int, reason: FinishReason) -> dict[str, Any]:
         """The chunk with the reason."""
 
     def usage(self, started: Started, usage: Usage) -> dict[str, Any]:
@@ -32,60 +34,88 @@ class Shape(Protocol):
 class ChatShape:
     """`/v1/chat/completions`."""
 
-    def whole(self, started: Started, text: str, reason: FinishReason, usage: Usage) -> dict[str, Any]:
+    def whole(self, whole: Whole, scored: bool) -> dict[str, Any]:
         """The plain answer."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason.value}
-        return {**_head(started, "chat.completion", [choice]), "usage": _usage(usage), "gemmule": route(started)}
+        choices = [
+            {
+                "index": choice.index,
+                "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                "logprobs": chat_logprobs(choice.scores) if scored else None,
+                "finish_reason": choice.reason.value,
+            }
+            for choice in whole.choices
+        ]
+        head = _head(whole.started, "chat.completion", choices)
+        return {**head, "usage": _usage(whole.usage), "gemmule": route(whole.started)}
 
-    def first(self, started: Started) -> dict[str, Any]:
+    def first(self, started: Started, index: int) -> dict[str, Any]:
         """The role, and who answers."""
-        return {**self._chunk(started, {"role": "assistant", "content": ""}), "gemmule": route(started)}
+        return {**self._chunk(started, index, {"role": "assistant", "content": ""}), **_route_once(started, index)}
 
-    def piece(self, started: Started, text: str) -> dict[str, Any]:
+    def piece(self, started: Started, piece: Piece) -> dict[str, Any]:
         """A chunk of text."""
-        return self._chunk(started, {"content": text})
+        return self._chunk(started, piece.index, {"content": piece.text}, scores=piece.scores)
 
-    def last(self, started: Started, reason: FinishReason) -> dict[str, Any]:
+    def last(self, started: Started, index: int, reason: FinishReason) -> dict[str, Any]:
         """The chunk with the reason."""
-        return self._chunk(started, {}, reason.value)
+        return self._chunk(started, index, {}, reason.value)
 
     def usage(self, started: Started, usage: Usage) -> dict[str, Any]:
         """The chunk with the tokens used."""
         return {**_head(started, "chat.completion.chunk", []), "usage": _usage(usage)}
 
     @staticmethod
-    def _chunk(started: Started, delta: Mapping[str, str], reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _chunk(
+        started: Started,
+        index: int,
+        delta: Mapping[str, str],
+        reason: str | None = None,
+        scores: Sequence[Scored] = (),
+    ) -> dict[str, Any]:
+        logprobs = chat_logprobs(scores) if scores else None
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return _head(started, "chat.completion.chunk", [choice])
 
 
 class TextShape:
     """`/v1/completions`; chunks look like the plain answer."""
 
-    def whole(self, started: Started, text: str, reason: FinishReason, usage: Usage) -> dict[str, Any]:
+    def whole(self, whole: Whole, scored: bool) -> dict[str, Any]:
         """The plain answer."""
-        return {**self._chunk(started, text, reason.value), "usage": _usage(usage), "gemmule": route(started)}
+        choices = [
+            self._choice(
+                choice.index, choice.text, choice.reason.value, text_logprobs(choice.scores) if scored else None
+            )
+            for choice in whole.choices
+        ]
+        head = _head(whole.started, "text_completion", choices)
+        return {**head, "usage": _usage(whole.usage), "gemmule": route(whole.started)}
 
-    def first(self, started: Started) -> dict[str, Any]:
+    def first(self, started: Started, index: int) -> dict[str, Any]:
         """An empty piece, and who answers."""
-        return {**self._chunk(started, ""), "gemmule": route(started)}
+        return {**self._chunk(started, self._choice(index, "")), **_route_once(started, index)}
 
-    def piece(self, started: Started, text: str) -> dict[str, Any]:
+    def piece(self, started: Started, piece: Piece) -> dict[str, Any]:
         """A chunk of text."""
-        return self._chunk(started, text)
+        logprobs = text_logprobs(piece.scores) if piece.scores else None
+        return self._chunk(started, self._choice(piece.index, piece.text, None, logprobs))
 
-    def last(self, started: Started, reason: FinishReason) -> dict[str, Any]:
+    def last(self, started: Started, index: int, reason: FinishReason) -> dict[str, Any]:
         """The chunk with the reason."""
-        return self._chunk(started, "", reason.value)
+        return self._chunk(started, self._choice(index, "", reason.value))
 
     def usage(self, started: Started, usage: Usage) -> dict[str, Any]:
         """The chunk with the tokens used."""
         return {**_head(started, "text_completion", []), "usage": _usage(usage)}
 
     @staticmethod
-    def _chunk(started: Started, text: str, reason: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+    def _choice(
+        index: int, text: str, reason: str | None = None, logprobs: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+
+    @staticmethod
+    def _chunk(started: Started, choice: dict[str, Any]) -> dict[str, Any]:
         return _head(started, "text_completion", [choice])
 
 
@@ -100,6 +130,10 @@ def route(started: Started) -> dict[str, Any]:
         "detail": started.detail,
         "stand_in": started.stand_in,
     }
+
+
+def _route_once(started: Started, index: int) -> dict[str, Any]:
+    return {} if index else {"gemmule": route(started)}
 
 
 def route_headers(started: Started) -> dict[str, str]:
@@ -141,4 +175,9 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": usage.accepted_draft_tokens,
+            "rejected_prediction_tokens": usage.rejected_draft_tokens,
+        },
     }

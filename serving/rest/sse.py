@@ -8,11 +8,10 @@ from typing import Any, Final
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from model.events import Finished, TokenEvent
 from serving.edge import fault_of
+from serving.parts import ChoiceEnded, Ended, Part, Piece, Started
 from serving.rest.hangup import HungUp, until_hangup
 from serving.rest.schemas import Shape
-from serving.service import Part, Started
 from serving.status import error_body
 
 DONE: Final = b"data: [DONE]\n\n"
@@ -61,11 +60,13 @@ async def sse(
                         yield WAITING
                     case Started():
                         started = part
-                        yield _data({**shape.first(started), **extra})
-                    case TokenEvent(text=text) if started and text:
-                        yield _data({**shape.piece(started, text), **extra})
-                    case Finished(reason=reason, usage=usage) if started:
-                        yield _data({**shape.last(started, reason), **extra})
+                        for index in range(part.num_choices):
+                            yield _data({**shape.first(started, index), **extra})
+                    case Piece() if started and (part.text or part.scores):
+                        yield _data({**shape.piece(started, part), **extra})
+                    case ChoiceEnded(index=index, reason=reason) if started:
+                        yield _data({**shape.last(started, index, reason), **extra})
+                    case Ended(usage=usage) if started:
                         if include_usage:
                             yield _data(shape.usage(started, usage))
                         yield DONE

@@ -1,16 +1,18 @@
 """protobuf <-> ask, part, fault. Requests end in the same validator as REST bodies, so errors are the same."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from model.errors import Fault
-from model.events import Finished, FinishReason, TokenEvent, Usage
-from serving.ask import Ask, chat_ask, text_ask
+from model.events import FinishReason, Usage
+from serving.ask import Ask
+from serving.asking import chat_ask, text_ask
 from serving.models import ModelCard
+from serving.parts import ChoiceEnded, Ended, Part, Piece, Scored, Started
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
-from serving.service import Part, Started
 from serving.status import public, retry_after, status_of
 
 DOMAIN: Final = "gemmule"
@@ -30,28 +32,61 @@ _MICRO: Final = 1_000_000
 Metadata = list[tuple[str, str | bytes]]
 
 
+_PLAIN: Final = (
+    "model", "deadline_ms", "user", "n", "echo", "prompt_lookup", "priority", "guided_json", "guided_regex",
+    "guided_grammar",
+)  # fmt: skip
+_PLAIN_SAMPLING: Final = (
+    "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
+    "repetition_penalty", "min_tokens", "ignore_eos", "seed", "logprobs", "top_logprobs",
+)  # fmt: skip
+
+
 def ask_of(message: pb.GenerateRequest) -> Ask:
     """The validated form; raises `InvalidRequestError` with the paths of the REST fields."""
-    raw: dict[str, Any] = {
-        name: getattr(message, name) for name in ("model", "deadline_ms", "user") if message.HasField(name)
-    }
+    raw: dict[str, Any] = {**_set(message, _PLAIN), **_set(message.sampling, _PLAIN_SAMPLING), **_shape(message)}
     sampling = message.sampling
-    for name in ("max_tokens", "temperature", "top_p", "top_k"):
-        if sampling.HasField(name):
-            raw[name] = getattr(sampling, name)
-    if sampling.stop:
-        raw["stop"] = list(sampling.stop)
+    for name in ("stop", "stop_token_ids"):
+        if given := getattr(sampling, name):
+            raw[name] = list(given)
+    if sampling.logit_bias:
+        raw["logit_bias"] = {str(token_id): bias for token_id, bias in sampling.logit_bias.items()}
     if message.metadata:
         raw["metadata"] = dict(message.metadata)
+    if message.HasField("prediction"):
+        raw["prediction"] = {"type": "content", **_set(message.prediction, ("content",))}
     match message.WhichOneof("input"):
         case "prompt":
-            return text_ask({**raw, "prompt": message.prompt})
+            return text_ask({**_one_number(raw), "prompt": message.prompt})
         case "prompt_token_ids":
-            return text_ask({**raw, "prompt_token_ids": list(message.prompt_token_ids.ids)})
+            return text_ask({**_one_number(raw), "prompt_token_ids": list(message.prompt_token_ids.ids)})
         case "chat":
             return chat_ask({**raw, "messages": [_turn(turn) for turn in message.chat.messages]})
         case _:
             return chat_ask(raw)  # says that messages are missing
+
+
+def _set(message: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: getattr(message, name) for name in names if message.HasField(name)}
+
+
+def _shape(message: pb.GenerateRequest) -> dict[str, Any]:
+    raw: dict[str, Any] = {"guided_choice": list(message.guided_choice)} if message.guided_choice else {}
+    if message.HasField("response_format"):
+        wanted = message.response_format
+        raw["response_format"] = _set(wanted, ("type",))
+        if wanted.HasField("json_schema"):
+            schema = _set(wanted.json_schema, ("name", "schema", "strict", "description"))
+            raw["response_format"]["json_schema"] = schema
+    return raw
+
+
+def _one_number(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a chat says in two fields, `logprobs` and `top_logprobs`, a completion says in one."""
+    likeliest = raw.pop("top_logprobs", None)
+    if raw.pop("logprobs", False):
+        return {**raw, "logprobs": likeliest or 0}
+    return {**raw, "top_logprobs": likeliest} if likeliest else raw
 
 
 def response_of(part: Part) -> pb.GenerateResponse:
@@ -71,11 +106,44 @@ def response_of(part: Part) -> pb.GenerateResponse:
                     created=part.created,
                 )
             )
-        case TokenEvent():
-            return pb.GenerateResponse(chunk=pb.Chunk(text=part.text, token_ids=part.token_ids))
-        case Finished():
-            usage = pb.Usage(prompt_tokens=part.usage.prompt_tokens, output_tokens=part.usage.output_tokens)
-            return pb.GenerateResponse(finished=pb.Finished(reason=_REASONS[part.reason], usage=usage))
+        case Piece():
+            chunk = pb.Chunk(
+                text=part.text,
+                token_ids=part.token_ids,
+                index=part.index,
+                logprobs=[_scored(score) for score in part.scores],
+                of_prompt=part.of_prompt,
+            )
+            return pb.GenerateResponse(chunk=chunk)
+        case ChoiceEnded():
+            return pb.GenerateResponse(chunk=pb.Chunk(index=part.index, finish_reason=_REASONS[part.reason]))
+        case Ended():
+            finished = pb.Finished(reason=_REASONS[part.reason], usage=_usage(part.usage))
+            return pb.GenerateResponse(finished=finished)
+
+
+def _scored(score: Scored) -> pb.TokenLogprob:
+    return pb.TokenLogprob(
+        token_id=score.token.token_id,
+        token=score.token.name,
+        raw=score.token.raw,
+        logprob=score.logprob,
+        top_logprobs=[
+            pb.TopLogprob(token_id=token.token_id, token=token.name, raw=token.raw, logprob=logprob)
+            for token, logprob in score.top
+        ],
+        text_offset=score.offset,
+    )
+
+
+def _usage(usage: Usage) -> pb.Usage:
+    return pb.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
+        accepted_prediction_tokens=usage.accepted_draft_tokens,
+        rejected_prediction_tokens=usage.rejected_draft_tokens,
+    )
 
 
 def failure_of(fault: Fault, request_id: str) -> pb.GenerateResponse:

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import grpc
 
 from model.errors import Fault, GemmuleError
-from model.events import Finished
 from serving.ask import Ask
 from serving.edge import fault_of, too_large, unhurried
+from serving.parts import Ended, Started
 from serving.rpc.codec import DETAILS_KEY, Metadata, ask_of, details_of, failure_of, model_of, response_of, trailing
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
-from serving.service import Service, Started
+from serving.service import Service
 from serving.status import public, status_of
 
 
@@ -55,7 +55,7 @@ class GemmuleFace:
                     if isinstance(part, Started):
                         started = part
                         grpc_context.set_trailing_metadata(trailing(request_id, started))
-                    elif isinstance(part, Finished):
+                    elif isinstance(part, Ended):
                         grpc_context.set_trailing_metadata(trailing(request_id, started, part.usage))
                     yield response_of(part)
         except Exception as error:  # the outermost frame of a call: nothing unknown may reach the client

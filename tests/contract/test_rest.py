@@ -233,7 +233,7 @@ async def test_metrics_count_what_happened() -> None:
     async with running() as faces:
         await faces.http.post("/v1/chat/completions", json={**CHAT, "model": "auto"})
         await faces.http.post("/v1/chat/completions", json={**CHAT, "model": "gpt-4o"})
-        await faces.http.post("/v1/chat/completions", json={**CHAT, "n": 2})
+        await faces.http.post("/v1/chat/completions", json={**CHAT, "n": 9})
         text = (await faces.http.get("/metrics")).text
     for line in (
         'gemmule_requests_total{code="ok",size="9b",tier="auto"} 1.0',

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from model.config import Size
 from model.errors import Code, Fault, OverloadedError
 from model.request import SamplingParams
-from serving.ask import AskBase
+from serving.ask import ChatAsk, TextAsk
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from tests.contract.faces import CHAT, Faces, a_message
 from tests.fakes.router import Script
@@ -51,10 +51,26 @@ async def test_a_call_is_started_chunks_and_finished(faces: Faces) -> None:
     }
 
 
+# Options of the engine that both faces name otherwise.
+NAMED_OTHERWISE = {
+    "logprobs": {"logprobs", "top_logprobs"},
+    "prompt_logprobs": set(),  # `echo` of the request, with logprobs
+    "guide": set(),  # fields of the request
+}
+
+
 def test_every_sampling_option_is_on_both_faces() -> None:
-    options = {option.name for option in fields(SamplingParams)}
+    options = {name for option in fields(SamplingParams) for name in NAMED_OTHERWISE.get(option.name, {option.name})}
     assert {option.name for option in pb.Sampling.DESCRIPTOR.fields} == options
-    assert options <= AskBase.model_fields.keys()
+    assert options <= ChatAsk.model_fields.keys()
+
+
+def test_every_field_of_a_request_is_on_both_faces() -> None:
+    only_rest = {"stream", "stream_options", "safety_identifier", "prompt_cache_key", "best_of", "messages"}
+    only_rest |= {"max_completion_tokens"}
+    ours = {field.name for field in pb.GenerateRequest.DESCRIPTOR.fields} - {"chat", "sampling"}
+    both = ChatAsk.model_fields.keys() | TextAsk.model_fields.keys()
+    assert ours | {field.name for field in pb.Sampling.DESCRIPTOR.fields} == both - only_rest
 
 
 async def test_both_faces_ask_the_engine_for_the_same(faces: Faces) -> None:

@@ -17,7 +17,7 @@ from cluster.snapshot import (
 )
 from model.config import CONTEXT_TOKENS, Size
 from model.errors import Fault, GemmuleError
-from model.events import Event, Failed, Finished, FinishReason, TokenEvent, Usage
+from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
 from model.request import GenerationRequest, RequestId
 
 
@@ -26,6 +26,9 @@ class Script:
     """What the next requests get: pieces of text, and what happens before, between and instead of them."""
 
     pieces: Sequence[str] = ("Hel", "lo", " there")
+    ids: Sequence[Sequence[int]] | None = None  # tokens behind each piece; default: one, counted from 200
+    cached_tokens: int = 0
+    scores: bool = True  # False: an engine that cannot score
     reason: FinishReason = FinishReason.STOP
     refuse: Exception | None = None  # raised before any item
     fail: Fault | None = None  # last event instead of Finished
@@ -33,6 +36,13 @@ class Script:
     wait_first_s: float = 0.0
     wait_s: float = 0.0  # before every piece
     forever: bool = False  # after the pieces, never end
+
+    def answer(self, request: GenerationRequest) -> list[tuple[str, tuple[int, ...]]]:
+        """Pieces with the tokens behind them; one that draws by a seed says it at its end."""
+        ids = self.ids or [(200 + index,) for index in range(len(self.pieces))]
+        answer = [(piece, tuple(behind)) for piece, behind in zip(self.pieces, ids, strict=True)]
+        seed = request.sampling.seed
+        return answer if seed is None else [*answer, (f" #{seed}", (300,))]
 
 
 @dataclass(slots=True)
@@ -59,9 +69,15 @@ class ScriptedRouter:
             size = facts.size or Size.B9
             decision = Decision(size, facts.tier, Reason.EXPLICIT if facts.size else Reason.CHEAPEST, "as scripted", {})
             yield Placed(decision, f"{size}#0", f"nano-{size}")
-            for index, piece in enumerate(script.pieces):
+            if script.scores and (num_top := request.sampling.prompt_logprobs) is not None:
+                ids = request.prompt_token_ids[1:]
+                yield PromptScored(request.request_id, tuple(scored(token_id, num_top) for token_id in ids))
+            answer = script.answer(request)
+            for piece, ids in answer:
                 await asyncio.sleep(script.wait_s)
-                yield TokenEvent(request.request_id, piece, (200 + index,))
+                num_top = request.sampling.logprobs if script.scores else None
+                scores = () if num_top is None else tuple(scored(token_id, num_top) for token_id in ids)
+                yield TokenEvent(request.request_id, piece, ids, scores)
             while script.forever:
                 await asyncio.sleep(0.01)
             complete = True
@@ -70,7 +86,10 @@ class ScriptedRouter:
             if script.fail is not None:
                 yield Failed(request.request_id, script.fail)
                 return
-            usage = Usage(len(request.prompt_token_ids), len(script.pieces))
+            num_tokens = sum(len(ids) for _, ids in answer)
+            right = min(num_tokens, len(request.draft_token_ids))
+            wrong = len(request.draft_token_ids) - right
+            usage = Usage(len(request.prompt_token_ids), num_tokens, script.cached_tokens, right, wrong)
             yield Finished(request.request_id, script.reason, usage)
         finally:
             if not complete:
@@ -108,6 +127,12 @@ class ScriptedRouter:
                 for size, config in self.cluster.sizes.items()
             )
         )
+
+
+def scored(token_id: int, num_top: int) -> Logprob:
+    """A score that only depends on the token; itself comes first, then the ids after it."""
+    value = -(token_id % 7 + 1) / 8
+    return Logprob(token_id, value, tuple((token_id + step, value - step) for step in range(num_top)))
 
 
 def refusal(fault: Fault) -> GemmuleError:

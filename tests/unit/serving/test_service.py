@@ -10,11 +10,12 @@ import pytest
 from cluster.config import ClusterConfig, Tier
 from model.config import CONTEXT_TOKENS, Size
 from model.errors import DeadlineExceededError, InvalidRequestError
-from model.events import Finished
 from model.prompt import Prompter
 from model.request import RequestId
-from serving.ask import Ask, chat_ask, text_ask
-from serving.service import Part, Service, Started
+from serving.ask import Ask
+from serving.asking import chat_ask, text_ask
+from serving.parts import Ended, Part, Started
+from serving.service import Service
 from tests.fakes.router import Script, ScriptedRouter
 
 PROMPTER = Prompter(Path(__file__).parents[3] / "model/family/checkpoints/nano-2b/tokenizer.json")
@@ -54,7 +55,7 @@ async def test_the_router_gets_the_facts_and_the_engine_the_prompt() -> None:
     started, last = parts[0], parts[-1]
     assert isinstance(started, Started)
     assert (started.size, started.stand_in, started.created) == (Size.B9, True, 1_700_000_000)
-    assert isinstance(last, Finished)
+    assert isinstance(last, Ended)
 
 
 @pytest.mark.parametrize(

@@ -24,19 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gemmule/v1/gemmule.proto\x12\ngemmule.v1\":\n\x07Message\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.gemmule.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.gemmule.v1.Message\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x03\"\xa6\x01\n\x08Sampling\x12\x17\n\nmax_tokens\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\tB\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_k\"\xfa\x02\n\x0fGenerateRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x01\x88\x01\x01\x12 \n\x04\x63hat\x18\x02 \x01(\x0b\x32\x10.gemmule.v1.ChatH\x00\x12\x10\n\x06prompt\x18\x03 \x01(\tH\x00\x12\x30\n\x10prompt_token_ids\x18\x04 \x01(\x0b\x32\x14.gemmule.v1.TokenIdsH\x00\x12&\n\x08sampling\x18\x05 \x01(\x0b\x32\x14.gemmule.v1.Sampling\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x11\n\x04user\x18\x07 \x01(\tH\x03\x88\x01\x01\x12;\n\x08metadata\x18\x08 \x03(\x0b\x32).gemmule.v1.GenerateRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05inputB\x08\n\x06_modelB\x0e\n\x0c_deadline_msB\x07\n\x05_user\"\xb9\x01\n\x10GenerateResponse\x12&\n\x07started\x18\x01 \x01(\x0b\x32\x13.gemmule.v1.StartedH\x00\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x11.gemmule.v1.ChunkH\x00\x12(\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x14.gemmule.v1.FinishedH\x00\x12&\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.gemmule.v1.FailureH\x00\x42\x07\n\x05\x65vent\"\xa1\x01\n\x07Started\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07replica\x18\x06 \x01(\t\x12\x12\n\ncheckpoint\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\x12\x0f\n\x07\x63reated\x18\t \x01(\x03\"(\n\x05\x43hunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\"5\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\routput_tokens\x18\x02 \x01(\r\"V\n\x08\x46inished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.gemmule.v1.FinishReason\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.gemmule.v1.Usage\"V\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x04 \x01(\r\"\x13\n\x11ListModelsRequest\"\xb3\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07is_tier\x18\x02 \x01(\x08\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\r\n\x05sizes\x18\x04 \x03(\t\x12\x12\n\ncheckpoint\x18\x05 \x01(\t\x12\x10\n\x08stand_in\x18\x06 \x01(\x08\x12\x12\n\nparameters\x18\x07 \x01(\x03\x12\x17\n\x0ftensor_parallel\x18\x08 \x01(\r\x12\x1c\n\x14micro_usd_per_mtoken\x18\t \x01(\x03\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.gemmule.v1.Model*d\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\r\n\tROLE_USER\x10\x03\x12\x12\n\x0eROLE_ASSISTANT\x10\x04*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\xa6\x01\n\x0eGemmuleService\x12G\n\x08Generate\x12\x1b.gemmule.v1.GenerateRequest\x1a\x1c.gemmule.v1.GenerateResponse0\x01\x12K\n\nListModels\x12\x1d.gemmule.v1.ListModelsRequest\x1a\x1e.gemmule.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18gemmule/v1/gemmule.proto\x12\ngemmule.v1\":\n\x07Message\x12\x1e\n\x04role\x18\x01 \x01(\x0e\x32\x10.gemmule.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.gemmule.v1.Message\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\x03\"\xa5\x05\n\x08Sampling\x12\x17\n\nmax_tokens\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_k\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x12\n\x05min_p\x18\x06 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x08 \x01(\x01H\x06\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\t \x01(\x01H\x07\x88\x01\x01\x12\x37\n\nlogit_bias\x18\n \x03(\x0b\x32#.gemmule.v1.Sampling.LogitBiasEntry\x12\x17\n\nmin_tokens\x18\x0b \x01(\x03H\x08\x88\x01\x01\x12\x17\n\nignore_eos\x18\x0c \x01(\x08H\t\x88\x01\x01\x12\x16\n\x0estop_token_ids\x18\r \x03(\x03\x12\x11\n\x04seed\x18\x0e \x01(\x03H\n\x88\x01\x01\x12\x15\n\x08logprobs\x18\x0f \x01(\x08H\x0b\x88\x01\x01\x12\x19\n\x0ctop_logprobs\x18\x10 \x01(\x03H\x0c\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x15\n\x13_repetition_penaltyB\r\n\x0b_min_tokensB\r\n\x0b_ignore_eosB\x07\n\x05_seedB\x0b\n\t_logprobsB\x0f\n\r_top_logprobs\"n\n\x0eResponseFormat\x12\x11\n\x04type\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x30\n\x0bjson_schema\x18\x02 \x01(\x0b\x32\x16.gemmule.v1.JsonSchemaH\x01\x88\x01\x01\x42\x07\n\x05_typeB\x0e\n\x0c_json_schema\"\x92\x01\n\nJsonSchema\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06schema\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06strict\x18\x03 \x01(\x08H\x02\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x04 \x01(\tH\x03\x88\x01\x01\x42\x07\n\x05_nameB\t\n\x07_schemaB\t\n\x07_strictB\x0e\n\x0c_description\".\n\nPrediction\x12\x14\n\x07\x63ontent\x18\x01 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_content\"\xa9\x06\n\x0fGenerateRequest\x12\x12\n\x05model\x18\x01 \x01(\tH\x01\x88\x01\x01\x12 \n\x04\x63hat\x18\x02 \x01(\x0b\x32\x10.gemmule.v1.ChatH\x00\x12\x10\n\x06prompt\x18\x03 \x01(\tH\x00\x12\x30\n\x10prompt_token_ids\x18\x04 \x01(\x0b\x32\x14.gemmule.v1.TokenIdsH\x00\x12&\n\x08sampling\x18\x05 \x01(\x0b\x32\x14.gemmule.v1.Sampling\x12\x18\n\x0b\x64\x65\x61\x64line_ms\x18\x06 \x01(\x03H\x02\x88\x01\x01\x12\x11\n\x04user\x18\x07 \x01(\tH\x03\x88\x01\x01\x12;\n\x08metadata\x18\x08 \x03(\x0b\x32).gemmule.v1.GenerateRequest.MetadataEntry\x12\x0e\n\x01n\x18\t \x01(\x03H\x04\x88\x01\x01\x12\x11\n\x04\x65\x63ho\x18\n \x01(\x08H\x05\x88\x01\x01\x12/\n\nprediction\x18\x0b \x01(\x0b\x32\x16.gemmule.v1.PredictionH\x06\x88\x01\x01\x12\x1a\n\rprompt_lookup\x18\x0c \x01(\x08H\x07\x88\x01\x01\x12\x15\n\x08priority\x18\r \x01(\x03H\x08\x88\x01\x01\x12\x38\n\x0fresponse_format\x18\x0e \x01(\x0b\x32\x1a.gemmule.v1.ResponseFormatH\t\x88\x01\x01\x12\x18\n\x0bguided_json\x18\x0f \x01(\tH\n\x88\x01\x01\x12\x19\n\x0cguided_regex\x18\x10 \x01(\tH\x0b\x88\x01\x01\x12\x15\n\rguided_choice\x18\x11 \x03(\t\x12\x1b\n\x0eguided_grammar\x18\x12 \x01(\tH\x0c\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05inputB\x08\n\x06_modelB\x0e\n\x0c_deadline_msB\x07\n\x05_userB\x04\n\x02_nB\x07\n\x05_echoB\r\n\x0b_predictionB\x10\n\x0e_prompt_lookupB\x0b\n\t_priorityB\x12\n\x10_response_formatB\x0e\n\x0c_guided_jsonB\x0f\n\r_guided_regexB\x11\n\x0f_guided_grammar\"\xb9\x01\n\x10GenerateResponse\x12&\n\x07started\x18\x01 \x01(\x0b\x32\x13.gemmule.v1.StartedH\x00\x12\"\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x11.gemmule.v1.ChunkH\x00\x12(\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x14.gemmule.v1.FinishedH\x00\x12&\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.gemmule.v1.FailureH\x00\x42\x07\n\x05\x65vent\"\xa1\x01\n\x07Started\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\t\x12\x0c\n\x04tier\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07replica\x18\x06 \x01(\t\x12\x12\n\ncheckpoint\x18\x07 \x01(\t\x12\x10\n\x08stand_in\x18\x08 \x01(\x08\x12\x0f\n\x07\x63reated\x18\t \x01(\x03\"\xa7\x01\n\x05\x43hunk\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\r\n\x05index\x18\x03 \x01(\r\x12*\n\x08logprobs\x18\x04 \x03(\x0b\x32\x18.gemmule.v1.TokenLogprob\x12/\n\rfinish_reason\x18\x05 \x01(\x0e\x32\x18.gemmule.v1.FinishReason\x12\x11\n\tof_prompt\x18\x06 \x01(\x08\"\xae\x01\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\t\x12\x10\n\x03raw\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x14\n\x07logprob\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12,\n\x0ctop_logprobs\x18\x05 \x03(\x0b\x32\x16.gemmule.v1.TopLogprob\x12\x13\n\x0btext_offset\x18\x06 \x01(\rB\x06\n\x04_rawB\n\n\x08_logprob\"X\n\nTopLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\r\n\x05token\x18\x02 \x01(\t\x12\x10\n\x03raw\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\x42\x06\n\x04_raw\"\x94\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x15\n\routput_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\x12\"\n\x1a\x61\x63\x63\x65pted_prediction_tokens\x18\x04 \x01(\r\x12\"\n\x1arejected_prediction_tokens\x18\x05 \x01(\r\"V\n\x08\x46inished\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.gemmule.v1.FinishReason\x12 \n\x05usage\x18\x02 \x01(\x0b\x32\x11.gemmule.v1.Usage\"V\n\x07\x46\x61ilure\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x1b\n\x13retry_after_seconds\x18\x04 \x01(\r\"\x13\n\x11ListModelsRequest\"\xb3\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07is_tier\x18\x02 \x01(\x08\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\r\n\x05sizes\x18\x04 \x03(\t\x12\x12\n\ncheckpoint\x18\x05 \x01(\t\x12\x10\n\x08stand_in\x18\x06 \x01(\x08\x12\x12\n\nparameters\x18\x07 \x01(\x03\x12\x17\n\x0ftensor_parallel\x18\x08 \x01(\r\x12\x1c\n\x14micro_usd_per_mtoken\x18\t \x01(\x03\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.gemmule.v1.Model*d\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\r\n\tROLE_USER\x10\x03\x12\x12\n\x0eROLE_ASSISTANT\x10\x04*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x32\xa6\x01\n\x0eGemmuleService\x12G\n\x08Generate\x12\x1b.gemmule.v1.GenerateRequest\x1a\x1c.gemmule.v1.GenerateResponse0\x01\x12K\n\nListModels\x12\x1d.gemmule.v1.ListModelsRequest\x1a\x1e.gemmule.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.rpc.gen.gemmule.v1.gemmule_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_SAMPLING_LOGITBIASENTRY']._loaded_options = None
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
   _globals['_GENERATEREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_GENERATEREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_ROLE']._serialized_start=1607
-  _globals['_ROLE']._serialized_end=1707
-  _globals['_FINISHREASON']._serialized_start=1709
-  _globals['_FINISHREASON']._serialized_end=1804
+  _globals['_ROLE']._serialized_start=3349
+  _globals['_ROLE']._serialized_end=3449
+  _globals['_FINISHREASON']._serialized_start=3451
+  _globals['_FINISHREASON']._serialized_end=3546
   _globals['_MESSAGE']._serialized_start=40
   _globals['_MESSAGE']._serialized_end=98
   _globals['_CHAT']._serialized_start=100
@@ -44,29 +46,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENIDS']._serialized_start=147
   _globals['_TOKENIDS']._serialized_end=170
   _globals['_SAMPLING']._serialized_start=173
-  _globals['_SAMPLING']._serialized_end=339
-  _globals['_GENERATEREQUEST']._serialized_start=342
-  _globals['_GENERATEREQUEST']._serialized_end=720
-  _globals['_GENERATEREQUEST_METADATAENTRY']._serialized_start=629
-  _globals['_GENERATEREQUEST_METADATAENTRY']._serialized_end=676
-  _globals['_GENERATERESPONSE']._serialized_start=723
-  _globals['_GENERATERESPONSE']._serialized_end=908
-  _globals['_STARTED']._serialized_start=911
-  _globals['_STARTED']._serialized_end=1072
-  _globals['_CHUNK']._serialized_start=1074
-  _globals['_CHUNK']._serialized_end=1114
-  _globals['_USAGE']._serialized_start=1116
-  _globals['_USAGE']._serialized_end=1169
-  _globals['_FINISHED']._serialized_start=1171
-  _globals['_FINISHED']._serialized_end=1257
-  _globals['_FAILURE']._serialized_start=1259
-  _globals['_FAILURE']._serialized_end=1345
-  _globals['_LISTMODELSREQUEST']._serialized_start=1347
-  _globals['_LISTMODELSREQUEST']._serialized_end=1366
-  _globals['_MODEL']._serialized_start=1369
-  _globals['_MODEL']._serialized_end=1548
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1550
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1605
-  _globals['_GEMMULESERVICE']._serialized_start=1807
-  _globals['_GEMMULESERVICE']._serialized_end=1973
+  _globals['_SAMPLING']._serialized_end=850
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=606
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=654
+  _globals['_RESPONSEFORMAT']._serialized_start=852
+  _globals['_RESPONSEFORMAT']._serialized_end=962
+  _globals['_JSONSCHEMA']._serialized_start=965
+  _globals['_JSONSCHEMA']._serialized_end=1111
+  _globals['_PREDICTION']._serialized_start=1113
+  _globals['_PREDICTION']._serialized_end=1159
+  _globals['_GENERATEREQUEST']._serialized_start=1162
+  _globals['_GENERATEREQUEST']._serialized_end=1971
+  _globals['_GENERATEREQUEST_METADATAENTRY']._serialized_start=1747
+  _globals['_GENERATEREQUEST_METADATAENTRY']._serialized_end=1794
+  _globals['_GENERATERESPONSE']._serialized_start=1974
+  _globals['_GENERATERESPONSE']._serialized_end=2159
+  _globals['_STARTED']._serialized_start=2162
+  _globals['_STARTED']._serialized_end=2323
+  _globals['_CHUNK']._serialized_start=2326
+  _globals['_CHUNK']._serialized_end=2493
+  _globals['_TOKENLOGPROB']._serialized_start=2496
+  _globals['_TOKENLOGPROB']._serialized_end=2670
+  _globals['_TOPLOGPROB']._serialized_start=2672
+  _globals['_TOPLOGPROB']._serialized_end=2760
+  _globals['_USAGE']._serialized_start=2763
+  _globals['_USAGE']._serialized_end=2911
+  _globals['_FINISHED']._serialized_start=2913
+  _globals['_FINISHED']._serialized_end=2999
+  _globals['_FAILURE']._serialized_start=3001
+  _globals['_FAILURE']._serialized_end=3087
+  _globals['_LISTMODELSREQUEST']._serialized_start=3089
+  _globals['_LISTMODELSREQUEST']._serialized_end=3108
+  _globals['_MODEL']._serialized_start=3111
+  _globals['_MODEL']._serialized_end=3290
+  _globals['_LISTMODELSRESPONSE']._serialized_start=3292
+  _globals['_LISTMODELSRESPONSE']._serialized_end=3347
+  _globals['_GEMMULESERVICE']._serialized_start=3549
+  _globals['_GEMMULESERVICE']._serialized_end=3715
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,47 @@
+"""Opens the generations of one request: one per choice, all on one size."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Protocol
+
+from cluster.snapshot import ClusterStatus, Placed, RouteFacts, Snapshot
+from model.events import Event
+from model.request import GenerationRequest
+from serving.interleave import interleave
+
+
+class Router(Protocol):
+    """Who places requests. The first item of a stream is `Placed`, or a `GemmuleError` is raised before any item."""
+
+    def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
+        """`Placed`, then events; closing the generator aborts the request everywhere.
+
+        Each item may be taken by another task: no timeout or task group may stay open across a `yield`.
+        """
+
+    def snapshot(self) -> Snapshot:
+        """All served sizes now; cheap, no waiting."""
+
+    async def status(self) -> ClusterStatus:
+        """Sizes, replicas and ranks."""
+
+
+async def opened(
+    router: Router, facts: RouteFacts, request: Callable[[int], GenerationRequest], num_choices: int
+) -> AsyncGenerator[tuple[int, Placed | Event], None]:
+    """Items of all generations as they come, each with the index of its choice.
+
+    The first is routed; the others follow it to its size once it is placed, so that all choices are one model's and
+    find the prompt in its cache. `request` is asked when a generation is handed over, for time is running.
+    """
+    first = router.route(facts, request(0))
+    async with aclosing(first):
+        placed = await anext(first)
+        yield 0, placed
+        if isinstance(placed, Placed):
+            facts = replace(facts, size=placed.decision.size, tier=None)
+        others = [router.route(facts, request(index)) for index in range(1, num_choices)]
+        async with aclosing(interleave([first, *others])) as items:
+            async for item in items:
+                yield item

@@ -1,0 +1,120 @@
+"""A validated ask -> what the engine is asked for, and what of its answer is shown."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from model.errors import Fault, InvalidRequestError
+from model.prompt import Prompter
+from model.request import GenerationRequest, Guide, RequestId, SamplingParams
+from serving.ask import Ask, ChatAsk, TextAsk
+from serving.guides import guide_of
+from serving.prompting import Prompt, check_ids, draft_of, prompt_of
+from serving.sampling import MAX_SEED, MIN_SEED
+from serving.spelling import Ruler, Speller
+
+_GREEDY_BELOW: Final = 1e-5  # dividing by less overflows fp32; the likeliest token wins long before
+_SEEDS: Final = MAX_SEED - MIN_SEED + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One request of `num_choices` generations."""
+
+    prompt: Prompt
+    sampling: SamplingParams
+    draft: tuple[int, ...]
+    num_choices: int
+    prompt_lookup: bool
+    priority: int
+    echo: str | None  # the prompt's text, when it is shown in front of the answer
+    silent: bool  # of the answer itself nothing is shown
+    guide_field: str | None  # what asked for the guide
+
+    def request(self, request_id: RequestId, index: int, timeout_s: float) -> GenerationRequest:
+        """That of one choice. Several have ids with a suffix, and seeds that count up."""
+        return GenerationRequest(
+            request_id if self.num_choices == 1 else RequestId(f"{request_id}-{index}"),
+            self.prompt.token_ids,
+            replace(self.sampling, seed=_seed(self.sampling.seed, index)),
+            timeout_s,
+            self.draft,
+            self.prompt_lookup,
+            self.priority,
+        )
+
+    def named(self, fault: Fault) -> Fault:
+        """The engine says `guide` to what has several names here."""
+        if fault.field != "guide" or self.guide_field is None:
+            return fault
+        message = f"{self.guide_field}: {fault.message.removeprefix('guide: ')}"
+        return replace(fault, field=self.guide_field, message=message)
+
+
+async def plan_of(ask: Ask, prompter: Prompter, speller: Speller) -> Plan:
+    """Encode and check what a form cannot see; raises `InvalidRequestError`."""
+    check_ids("stop_token_ids", ask.stop_token_ids, prompter.vocabulary)
+    bias = _bias(ask, prompter.vocabulary)
+    prompt = await prompt_of(ask, prompter)
+    asked = guide_of(ask)
+    _check_min_tokens(ask, prompt)
+    return Plan(
+        prompt=prompt,
+        sampling=_sampling(ask, prompt, bias, asked[1] if asked else None),
+        draft=await draft_of(ask, prompter),
+        num_choices=ask.n,
+        prompt_lookup=ask.prompt_lookup,
+        priority=ask.priority,
+        echo=_echo(ask, prompt, speller),
+        silent=ask.max_tokens == 0,
+        guide_field=asked[0] if asked else None,
+    )
+
+
+def _sampling(ask: Ask, prompt: Prompt, bias: tuple[tuple[int, float], ...], guide: Guide | None) -> SamplingParams:
+    """Engine's parameters; what means the likeliest token is spelled as greedy."""
+    greedy = ask.temperature < _GREEDY_BELOW or ask.top_p == 0
+    return SamplingParams(
+        max_tokens=prompt.max_tokens,
+        temperature=0.0 if greedy else ask.temperature,
+        top_k=ask.top_k if ask.top_k is not None and ask.top_k > 0 else None,
+        top_p=1.0 if greedy else ask.top_p,
+        min_p=ask.min_p,
+        presence_penalty=ask.presence_penalty,
+        frequency_penalty=ask.frequency_penalty,
+        repetition_penalty=ask.repetition_penalty,
+        logit_bias=bias,
+        min_tokens=ask.min_tokens,
+        ignore_eos=ask.ignore_eos,
+        stop=tuple(ask.stop),
+        stop_token_ids=tuple(ask.stop_token_ids),
+        seed=ask.seed,
+        logprobs=ask.num_logprobs,
+        prompt_logprobs=ask.num_logprobs if isinstance(ask, TextAsk) and ask.echo else None,
+        guide=guide,
+    )
+
+
+def _bias(ask: Ask, vocabulary: int) -> tuple[tuple[int, float], ...]:
+    for token_id in ask.logit_bias:
+        if int(token_id) >= vocabulary:
+            what = f"logit_bias: got id {token_id}, ids are 0 to {vocabulary - 1}; choose one of them"
+            raise InvalidRequestError("invalid_value", "logit_bias", what)
+    return tuple((int(token_id), bias) for token_id, bias in ask.logit_bias.items())
+
+
+def _check_min_tokens(ask: Ask, prompt: Prompt) -> None:
+    most = prompt.max_tokens if ask.max_tokens is None else ask.max_tokens
+    if ask.min_tokens > most:
+        what = f"min_tokens: got {ask.min_tokens}, max_tokens is {most}; lower it or raise max_tokens"
+        raise InvalidRequestError("invalid_value", "min_tokens", what)
+
+
+def _echo(ask: Ask, prompt: Prompt, speller: Speller) -> str | None:
+    if isinstance(ask, ChatAsk) or not ask.echo:
+        return None
+    return ask.text if ask.text is not None else Ruler(speller).text_of(prompt.token_ids)
+
+
+def _seed(seed: int | None, index: int) -> int | None:
+    """Seed + index, from the least on again after the largest."""
+    return None if seed is None else (seed - MIN_SEED + index) % _SEEDS + MIN_SEED

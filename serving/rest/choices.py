@@ -1,0 +1,52 @@
+"""The choices of a plain answer, filled while its parts come."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from model.events import FinishReason, Usage
+from serving.parts import ChoiceEnded, Ended, Part, Piece, Scored, Started
+
+
+@dataclass(slots=True)
+class Choice:
+    """One complete choice."""
+
+    index: int
+    reason: FinishReason = FinishReason.STOP
+    texts: list[str] = field(default_factory=list)
+    scores: list[Scored] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A complete answer."""
+
+    started: Started
+    choices: list[Choice]
+    usage: Usage
+
+
+async def collect(parts: AsyncGenerator[Part, None]) -> Whole:
+    """The answer, once its last part is there."""
+    started: Started | None = None
+    choices: list[Choice] = []
+    async with aclosing(parts):
+        async for part in parts:
+            match part:
+                case Started():
+                    started = part
+                    choices = [Choice(index) for index in range(part.num_choices)]
+                case Piece():
+                    choices[part.index].texts.append(part.text)
+                    choices[part.index].scores += part.scores
+                case ChoiceEnded():
+                    choices[part.index].reason = part.reason
+                case Ended() if started is not None:
+                    return Whole(started, choices, part.usage)
+    raise RuntimeError("the stream ended without its last part")
