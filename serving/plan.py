@@ -99,7 +99,7 @@ def _bias(ask: Ask, vocabulary: int) -> tuple[tuple[int, float], ...]:
         if int(token_id) >= vocabulary:
             what = f"logit_bias: got id {token_id}, ids are 0 to {vocabulary - 1}; choose one of them"
             raise InvalidRequestError("invalid_value", "logit_bias", what)
-    return tuple((int(token_id), bias) for token_id, bias in ask.logit_bias.items())
+    return tuple(sorted((int(token_id), bias) for token_id, bias in ask.logit_bias.items()))
 
 
 def _check_min_tokens(ask: Ask, prompt: Prompt) -> None:

@@ -1,6 +1,7 @@
 """Whether a regular expression can hold an answer, and is small enough to be tried."""
 
 import re
+import warnings
 from re import _parser as parser  # type: ignore[attr-defined]  # the library's own tree; no public way to it
 from typing import Any, Final
 
@@ -28,7 +29,9 @@ def check_regex(pattern: str) -> None:
     if len(pattern) > MAX_CHARACTERS:
         raise UnfitError(f"has {len(pattern)} characters, at most {MAX_CHARACTERS} are allowed; shorten it")
     try:
-        tree = parser.parse(pattern)
+        with warnings.catch_warnings():  # of `[[`, which may mean something else one day; the answer's is today's
+            warnings.simplefilter("ignore", FutureWarning)
+            tree = parser.parse(pattern)
         states = _states(tree)
     except re.error as error:
         where = "" if error.pos is None else f" at character {error.pos}"
