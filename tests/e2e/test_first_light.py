@@ -35,7 +35,7 @@ def test_a_plain_and_a_streamed_chat_give_the_same_greedy_text(client: openai.Op
         usage = chunk.usage or usage
     assert plain.choices[0].message.content == "".join(pieces)
     assert plain.choices[0].message.content
-    assert usage == plain.usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (plain.usage.prompt_tokens, plain.usage.completion_tokens)
     route = plain.model_extra["gemmule"]
     assert route["stand_in"] is True
     if model in ("2b", "9b", "27b"):
