@@ -12,8 +12,8 @@ from model.errors import Code, Fault
 from model.prompt import Prompter
 from model.request import GenerationRequest, Guide, GuideKind, RequestId
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
+from tests.contract.bad import fields_of
 from tests.contract.faces import CHAT, TOKENIZER, Faces, a_message
-from tests.contract.test_bad_input import fields_of
 from tests.fakes.router import Script
 
 SCHEMA = {"type": "object", "properties": {"b": {"type": "integer"}, "a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}}
