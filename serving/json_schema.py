@@ -33,7 +33,11 @@ def check_schema(schema: Mapping[str, Any]) -> None:
     Keywords that a grammar cannot keep (`not`, `if`, `uniqueItems`, …) and those nobody knows are refused: what is
     accepted is kept.
     """
-    if (size := len(json.dumps(schema).encode())) > MAX_BYTES:
+    try:
+        size = len(json.dumps(schema, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise UnfitError("holds half of a surrogate pair, which is no character; remove it") from None
+    if size > MAX_BYTES:
         raise UnfitError(f"has {size} bytes, at most {MAX_BYTES} are allowed; simplify it")
     waiting: list[tuple[Steps, Any, int]] = [((), schema, 1)]
     while waiting:

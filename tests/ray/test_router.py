@@ -14,12 +14,12 @@ from cluster.router import Router
 from cluster.snapshot import Hello, Placed, Reason, ReplicaStatus, RouteFacts
 from model.config import Size
 from model.errors import Code, Fault, GemmuleError
-from model.events import Event, Failed, Finished, FinishReason, TokenEvent, Usage
+from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
 from model.request import GenerationRequest, RequestId, SamplingParams
 
 pytestmark = pytest.mark.ray
 
-ANSWER, DIE_FIRST, DIE_LATER, HANG, FULL, LONG = range(6)
+ANSWER, DIE_FIRST, DIE_LATER, HANG, FULL, LONG, SCORE = range(7)
 
 
 class Scripted:
@@ -42,6 +42,8 @@ class Scripted:
             if act == FULL:
                 yield Failed(request.request_id, Fault(Code.OVERLOADED, "full", "overloaded", None, 2.0))
                 return
+            if act == SCORE:
+                yield PromptScored(request.request_id, (Logprob(1, -0.5),))
             for index in range(1000 if act == LONG else 3):
                 yield TokenEvent(request.request_id, f"{index} ", (index,))
                 if act == DIE_LATER:
@@ -105,6 +107,11 @@ async def test_a_stream_begins_with_who_answers_and_ends_once(router: Router) ->
     assert isinstance(first, Placed)
     assert (first.replica, first.decision.size, first.decision.reason) == ("2b#0", Size.B2, Reason.EXPLICIT)
     assert [type(event) for event in events] == [TokenEvent] * 3 + [Finished]
+
+
+async def test_a_scored_prompt_does_not_end_a_stream(router: Router) -> None:
+    _, *events = await collect(router, Size.B2, SCORE)
+    assert [type(event) for event in events] == [PromptScored] + [TokenEvent] * 3 + [Finished]
 
 
 async def test_a_full_replica_of_a_tier_falls_back_before_the_first_token(router: Router) -> None:

@@ -78,6 +78,7 @@ def test_schemas_that_are_taken(schema: dict[str, Any]) -> None:
         ({"$ref": "#", "minItems": 1}, "beside $ref"), ({"allOf": [{}, {}]}, "as one"), ({"not": {}}, "at not"),
         ({"if": {}}, "at if"), ({"uniqueItems": True}, "at uniqueItems"), ({"multipleOf": 2}, "at multipleOf"),
         ({"x-mine": 1}, "at x-mine"), ({"a" * 200: 1}, "..."), ({"description": "d" * 70_000}, "65536"),
+        ({"const": "\ud800"}, "surrogate"),
     ],
 )  # fmt: skip
 def test_schemas_that_are_not(schema: dict[str, Any], where: str) -> None:
