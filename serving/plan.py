@@ -3,16 +3,17 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from model.errors import Fault, InvalidRequestError
+from model.errors import Code, Fault, InvalidRequestError
 from model.prompt import Prompter
-from model.request import GenerationRequest, Guide, RequestId, SamplingParams
+from model.request import GenerationRequest, Guide, GuideKind, RequestId, SamplingParams
 from serving.ask import Ask, ChatAsk, TextAsk
-from serving.guides import guide_of
+from serving.guides import GuideForm, guide_of
 from serving.prompting import Prompt, check_ids, draft_of, prompt_of
 from serving.sampling import MAX_SEED, MIN_SEED
 from serving.spelling import Ruler, Speller
 
 _GREEDY_BELOW: Final = 1e-5  # dividing by less overflows fp32; the likeliest token wins long before
+_GUIDES: Final = frozenset({"guide", *GuideForm.model_fields})
 _SEEDS: Final = MAX_SEED - MIN_SEED + 1
 
 
@@ -43,11 +44,15 @@ class Plan:
         )
 
     def named(self, fault: Fault) -> Fault:
-        """The engine says `guide` to what has several names here."""
-        if fault.field != "guide" or self.guide_field is None:
+        """What the engine finds wrong with a guide, under the name that the client gave it.
+
+        The engine knows what kind of guide it has and not which field asked for it.
+        """
+        if self.guide_field is None or fault.code is not Code.INVALID_REQUEST or fault.field not in _GUIDES:
             return fault
-        message = f"{self.guide_field}: {fault.message.removeprefix('guide: ')}"
-        return replace(fault, field=self.guide_field, message=message)
+        message = f"{self.guide_field}: {fault.message.removeprefix(f'{fault.field}: ')}"
+        reason = "invalid_value" if fault.reason == "invalid_guide" else fault.reason
+        return replace(fault, field=self.guide_field, message=message, reason=reason)
 
 
 async def plan_of(ask: Ask, prompter: Prompter, speller: Speller) -> Plan:
@@ -66,7 +71,7 @@ async def plan_of(ask: Ask, prompter: Prompter, speller: Speller) -> Plan:
         priority=ask.priority,
         echo=_echo(ask, prompt, speller),
         silent=ask.max_tokens == 0,
-        guide_field=asked[0] if asked else None,
+        guide_field=_path(*asked) if asked else None,
     )
 
 
@@ -113,6 +118,11 @@ def _echo(ask: Ask, prompt: Prompt, speller: Speller) -> str | None:
     if isinstance(ask, ChatAsk) or not ask.echo:
         return None
     return ask.text if ask.text is not None else Ruler(speller).text_of(prompt.token_ids)
+
+
+def _path(field: str, guide: Guide) -> str:
+    inside = field == "response_format" and guide.kind is GuideKind.JSON_SCHEMA
+    return f"{field}.json_schema.schema" if inside else field
 
 
 def _seed(seed: int | None, index: int) -> int | None:

@@ -112,18 +112,24 @@ async def test_a_prediction_becomes_a_draft_and_comes_back_as_usage(faces: Faces
     assert last.rejected_prediction_tokens == len(ids) - 3
 
 
-async def test_what_an_engine_finds_wrong_with_a_guide_names_the_clients_field(faces: Faces) -> None:
-    faces.script(
-        Script(refuse=None, fail=Fault(Code.INVALID_REQUEST, "guide: no such rule: b", "invalid_value", "guide"))
-    )
-    wrong = 'root ::= "a" b'
-    answer = await faces.http.post("/v1/chat/completions", json={**CHAT, "guided_grammar": wrong})
+WRONG: dict[str, tuple[dict[str, Any], pb.GenerateRequest, str]] = {
+    "guided_grammar": (*GUIDES["grammar"][:2], "guide"),
+    "guided_json": (*GUIDES["json"][:2], "response_format"),
+    "response_format.json_schema.schema": (*GUIDES["schema"][:2], "response_format"),
+}
+
+
+@pytest.mark.parametrize("path", WRONG)
+async def test_what_an_engine_finds_wrong_with_a_guide_names_the_clients_field(faces: Faces, path: str) -> None:
+    rest, rpc, engines = WRONG[path]
+    faces.script(Script(fail=Fault(Code.INVALID_REQUEST, f"{engines}: no such rule: b", "invalid_guide", engines)))
+    answer = await faces.http.post("/v1/chat/completions", json={**CHAT, **rest})
     error = answer.json()["error"]
-    assert (answer.status_code, error["param"], error["code"]) == (400, "guided_grammar", "invalid_value")
-    assert error["message"] == "guided_grammar: no such rule: b"
+    assert (answer.status_code, error["param"], error["code"]) == (400, path, "invalid_value")
+    assert error["message"] == f"{path}: no such rule: b"
     with pytest.raises(AioRpcError) as caught:
-        [item async for item in faces.grpc.Generate(a_message(guided_grammar=wrong))]
-    assert fields_of(caught.value) == ("INVALID_VALUE", "guided_grammar")
+        [item async for item in faces.grpc.Generate(rpc)]
+    assert fields_of(caught.value) == ("INVALID_VALUE", path)
 
 
 async def test_completions_take_the_same(faces: Faces) -> None:
