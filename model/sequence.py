@@ -27,11 +27,17 @@ class Sequence:
     draft: tuple[int, ...] = ()  # guesses for the next step, set by the engine before each plan
     cached_tokens: int = 0  # of the prompt, found in the prefix cache when it was first admitted
     preemptions: int = 0
+    num_scored: int = 0  # leading prompt positions whose logits a committed step gave out, where the prompt is scored
 
     @property
     def num_prompt(self) -> int:
         """Tokens of the prompt."""
         return len(self.request.prompt_token_ids)
+
+    @property
+    def num_pending(self) -> int:
+        """Confirmed tokens that are not computed yet; one while it decodes."""
+        return len(self.tokens) - self.num_computed
 
     @property
     def num_output(self) -> int:
