@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cluster.config import SizeConfig
 from cluster.rank import Rank
-from model.engine import RankReport
+from model.contract import RankReport
 from model.world import World
 
 

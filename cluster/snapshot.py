@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from cluster.config import Tier
 from model.config import Size
-from model.engine import RankReport
+from model.contract import RankReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The first engine: transformers' continuous batching behind the `Engine` protocol, until our own loop wins.
+"""transformers' continuous batching behind the engine's contract: an oracle for the tests, and a peer.
 
-The library's manager owns a thread that schedules, forwards and samples; this file turns its cumulative outputs into
-events. With several ranks every rank runs the same manager: rank 0 broadcasts new and cancelled requests, and each
-step begins with an all-reduce, so followers only have to `follow`.
+It is not served. The library's manager owns a thread that schedules, forwards and samples; this file turns its
+cumulative outputs into events. With several ranks every rank runs the same manager: rank 0 broadcasts new and cancelled
+requests, and each step begins with an all-reduce, so followers only have to `follow`.
 """
 
 import asyncio
@@ -20,14 +20,12 @@ from tokenizers import Tokenizer
 from model import shard
 from model.batching import make_manager
 from model.config import CONTEXT_TOKENS, STOP_IDS, EngineConfig
+from model.contract import EngineLoad, RankReport
 from model.detokenizer import Detokenizer
-from model.engine import EngineLoad, RankReport
 from model.errors import Code, Fault
 from model.events import Event, Failed, Finished, FinishReason, TokenEvent, Usage
 from model.inbox import Inbox
-from model.probe import logits_of
-from model.request import GenerationRequest, RequestId, SamplingParams
-from model.verify import accept, check_golden, golden_rows
+from model.request import GenerationRequest, RequestId
 from model.weights import load
 from model.world import World
 
@@ -37,7 +35,7 @@ _PULSE_S: Final = 1.0  # how often a stream that hears nothing asks whether the 
 
 
 class BorrowedEngine:
-    """One replica's engine, or one rank of it. See `model.engine.Engine` for the contract."""
+    """One replica's engine, or one rank of it. See `model.contract.EngineContract` for the contract."""
 
     def __init__(
         self,
@@ -60,23 +58,16 @@ class BorrowedEngine:
         self._model: Any = None
         self._manager: Any = None
         self._report: RankReport | None = None
-        self.logit_difference: float | None = None
         self.start_s: dict[str, float] = {}  # part of the start -> seconds
 
     async def start(self) -> None:
         """Load, verify and warm up in a thread; raises `CheckpointError`."""
         await asyncio.to_thread(self.load_here)
-        began_s = self._clock()
-        await self.logits((2, 106))  # the first forward pass pays for what torch makes lazily
-        self.start_s["warm_up"] = self._clock() - began_s
-        began_s = self._clock()
-        await self._gate_what_is_served()
-        self.start_s["served_gate"] = self._clock() - began_s
 
     def load_here(self) -> None:
         """Everything up to the running manager; blocks, and on a follower it is all there is to do."""
         torch.set_num_threads(self._threads)
-        parts = [("join", self._join), ("weights", self._load), ("gate", self._gate), ("engine", self._begin)]
+        parts = [("join", self._join), ("weights", self._load), ("engine", self._begin)]
         for name, part in parts:
             began_s = self._clock()
             part()
@@ -188,21 +179,6 @@ class BorrowedEngine:
             if owner == request_id:
                 inbox.put(Fault(Code.ABORTED, "the request was aborted", "aborted"), last=True)
 
-    async def logits(self, token_ids: tuple[int, ...]) -> list[float]:
-        """Logits [V] of the token after these, as a request would be answered; for checks, slow with much traffic."""
-        ask = GenerationRequest(RequestId("logits"), token_ids, SamplingParams(1, temperature=0.0), timeout_s=120.0)
-        inbox: Inbox[Any] = Inbox()
-        key = self._new_key(ask)
-        try:
-            with logits_of(self._manager, key) as rows:
-                self._send(key, ask, inbox)
-                output = await inbox.take(asyncio.get_running_loop().time() + ask.timeout_s)
-            if output is None or isinstance(output, Fault) or output.error is not None or not rows:
-                raise RuntimeError(f"the engine made no logits: {getattr(output, 'error', output)}")
-            return list(rows[-1].tolist())
-        finally:
-            self._forget(key)
-
     def _broken(self) -> Fault:
         """Why the manager failed a request: a broken group ends with its replica, anything else is a bug."""
         if self._closing or (self._world.sharded and not self.healthy()):
@@ -244,18 +220,6 @@ class BorrowedEngine:
         self._tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
         self._model = load(self._folder, self._config.dtype, self._world)
         self._report = shard.report(self._model, self._world)
-
-    def _gate(self) -> None:
-        self.logit_difference = check_golden(self._model, self._folder, self._config.dtype)
-
-    async def _gate_what_is_served(self) -> None:
-        """The same rows through paging, chunks and batching, which have an attention of their own."""
-        rows = [row for row in golden_rows(self._folder) if len(row.ids) < self._context_tokens]
-        served = [row for row in rows if row.position == len(row.ids) - 1]
-        differences = [row.difference(torch.tensor(await self.logits(row.ids))) for row in served]
-        worst = accept(differences, self._folder, self._config.dtype)
-        if worst is not None:
-            self.logit_difference = max(worst, self.logit_difference or 0.0)
 
     def _begin(self) -> None:
         self._manager = make_manager(self._model, self._config)

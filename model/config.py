@@ -29,6 +29,18 @@ class Dtype(StrEnum):
         return {Dtype.FP32: 4, Dtype.BF16: 2}[self]
 
 
+class Quantization(StrEnum):
+    """How linears are stored when they are not stored in the dtype. Weight-only: activations keep theirs."""
+
+    INT8 = "int8"  # one scale per output
+    INT4 = "int4"  # one bf16 scale per 32 inputs of an output
+
+    @property
+    def bits(self) -> float:
+        """Bits of one weight, its share of the scale included."""
+        return {Quantization.INT8: 8.0, Quantization.INT4: 4.5}[self]
+
+
 @dataclass(frozen=True, slots=True)
 class SizeFacts:
     """The published shape of one size (Gemma 2 report, 2024, table 1; `config.json` of the released checkpoints)."""
@@ -79,6 +91,9 @@ class EngineConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dtype: Dtype = Field(Dtype.FP32, description="Precision of weights and activations.")
+    quantization: Quantization | None = Field(
+        None, description="Weight-only quantization while loading; null for none."
+    )
     max_running: int = Field(32, ge=1, le=1024, description="Requests that one replica decodes at once.")
     max_waiting: int = Field(128, ge=0, description="Requests that may wait in one replica before it refuses more.")
     kv_tokens: int = Field(32_768, ge=256, description="Tokens of keys and values that one replica keeps.")

@@ -24,11 +24,16 @@ class Detokenizer:
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
         self._decoded = ""  # text so far, shown or held back
         self._shown = 0  # characters of it that were shown
+        self._watch = True
         self.num_ids = 0  # ids used; those after a stop string are not
         self.stopped = False  # a stop string was met; nothing more will come
 
-    def feed(self, ids: Sequence[int]) -> str:
-        """New text, which may be empty; after a stop string only what stood before it."""
+    def feed(self, ids: Sequence[int], watch: bool = True) -> str:
+        """New text, which may be empty; after a stop string only what stood before it.
+
+        Without `watch` these ids' text is shown whatever it holds: an answer too young to stop.
+        """
+        self._watch = watch
         for token_id in ids:
             if self.stopped:
                 break
@@ -55,10 +60,13 @@ class Detokenizer:
     def _extend(self, text: str) -> None:
         """Add text, and cut at the earliest stop string; none begins in what was shown, since that was held back."""
         self._decoded += text
-        found = [at for stop in self._stop if (at := self._decoded.find(stop, self._shown)) >= 0]
+        found = [at for stop in self._watched() if (at := self._decoded.find(stop, self._shown)) >= 0]
         if found:
             self.stopped = True
             self._decoded = self._decoded[: min(found)]
+
+    def _watched(self) -> tuple[str, ...]:
+        return self._stop if self._watch else ()
 
     def _show(self, end: int) -> str:
         text = self._decoded[self._shown : end]
@@ -70,7 +78,7 @@ class Detokenizer:
         if self.stopped:
             return 0
         longest = 0
-        for stop in self._stop:
+        for stop in self._watched():
             for length in range(min(len(stop) - 1, len(self._decoded) - self._shown), longest, -1):
                 if self._decoded.endswith(stop[:length]):
                     longest = length

@@ -1,50 +1,155 @@
-"""The engine protocol: requests in, events out, one engine per replica."""
+"""The engine: one replica's loop. Requests come from an event loop, steps run in a thread, events go back.
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import Protocol
+The thread does nothing but turn `Stepper.step`: take what was asked for since, step, repeat; with nothing to do it
+sleeps. See `model.contract.EngineContract` for what callers may rely on, `model.stepper` for a step.
+"""
 
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from model.config import EngineConfig
+from model.contract import EngineLoad, RankReport
+from model.door import Door
+from model.errors import Code, Fault
 from model.events import Event
-from model.request import GenerationRequest, RequestId
+from model.instruments import Instruments
+from model.reader import Reader
+from model.request import GenerationRequest, RequestId, SamplingParams
+from model.starting import Parts, start_rank
+from model.stepper import Stepper
+from model.world import World
+
+log = logging.getLogger("gemmule.engine")
+
+_STEP_TIMEOUT_S: Final = 300.0  # longer, and it will not end
+_LOST: Final = Fault(Code.REPLICA_LOST, "a rank of this replica is gone", "replica_lost", None, 1.0)
+_FAILED: Final = Fault(Code.INTERNAL, "the engine failed on this request", "internal_error")
 
 
-@dataclass(frozen=True, slots=True)
-class RankReport:
-    """What one rank of a replica holds; shown by `gemmule status`."""
+class Engine:
+    """One replica's engine, or one rank of it."""
 
-    rank: int
-    pid: int
-    weight_bytes: int
-    shard_shapes: dict[str, tuple[int, ...]]  # parameter name -> shape on this rank, first layer and head only
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLoad:
-    """How busy an engine is, now."""
-
-    running: int
-    waiting: int
-    free_kv_tokens: int
-    total_kv_tokens: int
-
-
-class Engine(Protocol):
-    """One replica's engine. All methods are called from one event loop."""
+    def __init__(
+        self,
+        folder: Path,
+        config: EngineConfig,
+        world: World | None = None,
+        threads: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._config, self._world, self._threads = folder, config, world or World(), threads
+        self._clock = clock
+        self._parts: Parts | None = None
+        self._commands: deque[Callable[[], None]] = deque()
+        self._awake = threading.Event()
+        self._closing = False
+        self._fault: Fault | None = None  # why the loop has ended
+        self._step_began_s: float | None = None
+        self.instruments = Instruments()
+        self.start_s: dict[str, float] = {}  # part of the start -> seconds
+        self.logit_difference: float | None = None
 
     async def start(self) -> None:
-        """Load weights, verify, warm up; raises `CheckpointError`. Nothing else may be called before it returned."""
+        """Load, join, verify and warm up; raises `CheckpointError`."""
+        await asyncio.to_thread(self.load_here)
+        began_s = self._clock()
+        self.logit_difference = await self._door.gate(self._folder, self._config, self.logits)
+        self.start_s["gate"] = self._clock() - began_s
+
+    def load_here(self) -> None:
+        """Everything but the gate; blocks. A follower then steps in a thread of its own, and this is all it does."""
+        self._parts = start_rank(self._folder, self._config, self._world, self._threads, self.start_s, self._clock)
+        if self._world.rank == 0:
+            self._door = Door(self._parts, self._config, self._clock)
+            self._stepper = Stepper(
+                self._parts.scheduler, self._parts.executor, self._door.live, self.instruments, self._clock
+            )
+            self._reader = Reader(self._door, self._command, self._stepper.drop, self._why_down)
+            threading.Thread(target=self._loop, daemon=True, name="engine").start()
+
+    def follow(self) -> None:
+        """Block until the group ends; for ranks above 0."""
+        self._here().follower.wait()
+
+    def _loop(self) -> None:
+        """Turn the stepper until the end."""
+        torch.set_num_threads(self._threads)  # OpenMP's number belongs to a thread
+        try:
+            while not self._closing:
+                self._awake.clear()
+                while self._commands:
+                    self._commands.popleft()()
+                self._step_began_s = self._clock()
+                stepped = self._stepper.step()
+                self._step_began_s = None
+                if not stepped:
+                    self._awake.wait()
+            self._fault = Fault(Code.REPLICA_LOST, "the replica is ending", "replica_lost", None, 1.0)
+        except Exception:
+            log.exception("the engine's loop has ended")
+            self._fault = _LOST if self._world.sharded else _FAILED
+        for live in list(self._door.live.values()):
+            live.fail(self._fault)
 
     def submit(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Events of one request, the last a `Finished` or `Failed`. Closing the generator aborts the request."""
+        """Events of one request; closing the generator aborts it."""
+        return self._reader.stream(request)
 
     def abort(self, request_id: RequestId) -> None:
-        """End a request now; unknown and finished ids are ignored."""
+        """End a request; unknown and finished ids are ignored."""
+        self._command(lambda: self._door.abort(request_id))
+
+    async def logits(self, token_ids: tuple[int, ...]) -> list[float]:
+        """Logits [V] of the token after these, as a request would be answered; for checks."""
+        rows: list[torch.Tensor] = []
+        ask = GenerationRequest(RequestId("logits"), token_ids, SamplingParams(1, temperature=0.0), timeout_s=120.0)
+        last = [event async for event in self._reader.stream(ask, rows.append)][-1]
+        if not rows:
+            raise RuntimeError(f"the engine made no logits: {last}")
+        return list(rows[-1].tolist())
+
+    def _command(self, command: Callable[[], None]) -> None:
+        """Let the engine's thread do it before its next step."""
+        self._commands.append(command)
+        self._awake.set()
+
+    def _why_down(self) -> Fault | None:
+        """None while the loop runs, gets on while there is work, and every rank gives signs of life."""
+        began_s = self._step_began_s
+        stuck = began_s is not None and self._clock() - began_s > _STEP_TIMEOUT_S
+        if self._fault is None and (stuck or not self._here().executor.healthy()):
+            return _LOST if self._world.sharded else _FAILED
+        return self._fault
+
+    def healthy(self) -> bool:
+        """It can answer."""
+        return self._parts is not None and self._why_down() is None
 
     def load(self) -> EngineLoad:
-        """Counts for routing and scaling; cheap enough to call every step."""
+        """Counts as of the last step."""
+        return self._door.load()
 
     def ranks(self) -> tuple[RankReport, ...]:
-        """One report per rank, rank 0 first."""
+        """The rank's own report; the replica joins those of its followers."""
+        return (self._here().report,)
 
     async def close(self) -> None:
-        """Stop the loop and give everything back; running requests end with `Failed`."""
+        """Stop the loop; running requests end with `Failed`."""
+        self._closing = True
+        self._awake.set()
+        if self._parts is not None:
+            self._door.close()
+            self._parts.executor.close()
+
+    def _here(self) -> Parts:
+        if self._parts is None:
+            raise RuntimeError("start() has not returned")
+        return self._parts

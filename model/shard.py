@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from model.engine import RankReport
+from model.contract import RankReport
 from model.op_cache import load_op, prepare_environment
 from model.world import World
 

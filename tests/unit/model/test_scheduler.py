@@ -157,7 +157,7 @@ class Machine(RuleBasedStateMachine):
 
     def run_step(self, leaver: Sequence | None) -> None:
         """One turn of an engine's loop, in which `leaver` goes between plan and commit."""
-        before = list(self.scheduler._running)
+        before = list(self.scheduler._queues.running)
         plan = self.scheduler.plan(self.now_s)
         self.check_preempted(before)
         self.check_plan(plan)
@@ -178,11 +178,11 @@ class Machine(RuleBasedStateMachine):
             assert not blocks_of(sequence)
             self.seen_preemptions[sequence] = sequence.preemptions
             del self.computed[sequence]
-        running = self.scheduler._running
+        running = self.scheduler._queues.running
         assert not victims or order_of(running[-1]) < min(order_of(victim) for victim in victims)
 
     def check_plan(self, plan: StepPlan) -> None:
-        running = self.scheduler._running
+        running = self.scheduler._queues.running
         assert len(running) <= self.max_running
         assert plan.num_tokens <= self.max_step_tokens
         assert len({span.sequence for span in plan.spans}) == len(plan.spans)
@@ -246,3 +246,226 @@ class Machine(RuleBasedStateMachine):
 
 Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAnyHistory = Machine.TestCase
+
+
+def run(scheduler: Scheduler, now_s: float = 0.0) -> StepPlan:
+    """One step, in which every span that samples gets one more 0 and accepts no guess."""
+    plan = scheduler.plan(now_s)
+    scheduler.commit(plan, {span.sequence: (0,) for span in plan.spans if span.samples})
+    for span in plan.spans:
+        if len(span.sequence.tokens) == span.sequence.max_total_tokens:
+            scheduler.finish(span.sequence)
+    return plan
+
+
+def shares(plan: StepPlan) -> list[tuple[int, int, int]]:
+    """Whose, how many tokens, how many of them guesses."""
+    return [(span.sequence.number, len(span.tokens), span.num_draft) for span in plan.spans]
+
+
+def test_a_prompt_is_read_in_chunks_beside_the_decodes() -> None:
+    scheduler = a_scheduler(max_step_tokens=8)
+    scheduler.add(a_sequence([0] * 3, number=0))
+    scheduler.add(a_sequence([1] * 14, number=1))
+    plans = [run(scheduler) for _ in range(3)]
+    assert [shares(plan) for plan in plans] == [[(0, 3, 0), (1, 5, 0)], [(0, 1, 0), (1, 7, 0)], [(0, 1, 0), (1, 2, 0)]]
+    assert [[span.num_logits for span in plan.spans] for plan in plans] == [[1, 0], [1, 0], [1, 1]]
+
+
+def test_drafts_share_what_is_left_and_leave_half_to_those_who_read() -> None:
+    scheduler = a_scheduler(max_step_tokens=8)
+    first, second = a_sequence([0], number=0, max_tokens=20), a_sequence([1], number=1, max_tokens=20)
+    for sequence in (first, second):
+        scheduler.add(sequence)
+    run(scheduler)
+    first.draft, second.draft = (2,) * 9, (2,) * 2
+    assert shares(run(scheduler)) == [(0, 4, 3), (1, 3, 2)]
+    scheduler.add(a_sequence([2] * 30, number=2))
+    assert shares(run(scheduler)) == [(0, 2, 1), (1, 3, 2), (2, 3, 0)]
+
+
+def test_a_draft_never_passes_the_end_of_the_answer() -> None:
+    scheduler = a_scheduler()
+    sequence = a_sequence([0], max_tokens=4)
+    scheduler.add(sequence)
+    run(scheduler)
+    sequence.draft = (1, 1, 1, 1, 1)
+    assert shares(scheduler.plan(0.0)) == [(0, 3, 2)]
+
+
+def test_a_draft_gives_way_before_a_sequence_does() -> None:
+    scheduler = a_scheduler(num_blocks=6, max_running=2)
+    drafting, reading = a_sequence([0], number=0, max_tokens=5), a_sequence([1, 1], number=1, max_tokens=2)
+    scheduler.add(drafting)
+    run(scheduler)
+    drafting.draft = (1, 1, 1)
+    scheduler.add(reading)
+    plan = scheduler.plan(0.0)
+    assert {span.sequence for span in plan.spans} == {drafting, reading}
+    assert scheduler.load().preemptions == 0
+
+
+def test_accepted_guesses_count_as_computed() -> None:
+    scheduler = a_scheduler()
+    sequence = a_sequence([0, 0, 0], max_tokens=9)
+    scheduler.add(sequence)
+    run(scheduler)
+    sequence.draft = (1, 2, 1)
+    plan = scheduler.plan(0.0)
+    scheduler.commit(plan, {sequence: (1, 2, 0)})
+    assert sequence.tokens == [0, 0, 0, 0, 1, 2, 0]
+    assert sequence.num_computed == 6
+
+
+@pytest.mark.parametrize("accepted", [(), (2, 0), (1, 2, 0)])
+def test_what_is_no_prefix_of_the_draft_and_one_more_is_refused(accepted: tuple[int, ...]) -> None:
+    scheduler = a_scheduler()
+    sequence = a_sequence([0], max_tokens=9)
+    scheduler.add(sequence)
+    run(scheduler)
+    sequence.draft = (1,)
+    plan = scheduler.plan(0.0)
+    with pytest.raises(ValueError, match="no prefix"):
+        scheduler.commit(plan, {sequence: accepted})
+
+
+def test_a_second_prompt_starts_where_the_first_one_led() -> None:
+    scheduler = a_scheduler(max_step_tokens=32)
+    first = a_sequence([0, 1, 2, 0, 1, 2, 0], number=0, max_tokens=1)
+    scheduler.add(first)
+    run(scheduler)
+    others = [a_sequence([0, 1, 2, 0, 2, 2], number=1), a_sequence([0, 1, 2, 0, 1], number=2, salt="other tenant")]
+    for sequence in others:
+        scheduler.add(sequence)
+    assert shares(run(scheduler)) == [(1, 2, 0), (2, 5, 0)]
+    assert [sequence.cached_tokens for sequence in others] == [4, 0]
+    load = scheduler.load()
+    assert (load.prefix_hit_tokens, load.prefix_asked_tokens) == (4, 7 + 6 + 5)
+
+
+def test_a_prompt_that_is_scored_finds_nothing_and_is_scored_once() -> None:
+    scheduler = a_scheduler(num_blocks=20, max_step_tokens=4, max_running=2)
+    scheduler.add(a_sequence([0] * 6, number=0, max_tokens=1))
+    for _ in range(2):
+        run(scheduler)
+    scored = a_sequence([0] * 6, number=1, max_tokens=9, scored=True)
+    scheduler.add(scored)
+    assert [(span.start, span.num_logits) for _ in range(2) for span in run(scheduler).spans] == [(0, 4), (4, 2)]
+    scheduler.add(a_sequence([1] * 12, number=2, max_tokens=1, priority=-9))
+    preempted = [run(scheduler) for _ in range(4)]
+    assert scored.preemptions == 1
+    again = [span for plan in [*preempted, *(run(scheduler) for _ in range(2))] for span in plan.spans]
+    assert [(span.start, span.num_logits) for span in again if span.sequence is scored] == [(0, 0), (4, 1), (7, 1)]
+
+
+def test_a_better_priority_takes_blocks_and_the_loser_resumes_from_the_cache() -> None:
+    scheduler = a_scheduler(num_blocks=24, max_step_tokens=16, window_tokens=100)
+    economy = a_sequence([0] * 10, number=0, max_tokens=6, priority=1)
+    scheduler.add(economy)
+    run(scheduler)
+    scheduler.add(a_sequence([1] * 12, number=1, max_tokens=1))
+    assert shares(run(scheduler)) == [(1, 12, 0)]
+    assert (economy.preemptions, economy.num_computed, economy.global_blocks) == (1, 0, [])
+    plan = run(scheduler)
+    assert shares(plan) == [(0, 1, 0)]
+    assert plan.spans[0].start == 10
+    assert economy.cached_tokens == 0
+
+
+def test_an_equal_that_came_later_takes_nothing() -> None:
+    scheduler = a_scheduler(num_blocks=12)
+    first = a_sequence([0] * 6, number=0, max_tokens=4)
+    scheduler.add(first)
+    run(scheduler)
+    scheduler.add(a_sequence([1] * 6, number=1))
+    assert shares(run(scheduler)) == [(0, 1, 0)]
+
+
+def test_a_worse_priority_ages_into_its_turn_while_better_ones_keep_coming() -> None:
+    scheduler = a_scheduler(max_running=1, max_waiting=1000, aging_s=10.0)
+    patient = a_sequence([0], number=0, priority=3, max_tokens=1)
+    scheduler.add(patient)
+    steps = 0
+    while patient.num_output == 0:
+        steps += 1
+        scheduler.add(a_sequence([1], number=steps, arrival_s=float(steps), max_tokens=1))
+        run(scheduler, float(steps))
+        assert steps < 40
+    assert steps >= 30, "better ones went first until it was 3 x 10 s old"
+
+
+def test_far_more_work_than_blocks_finishes_in_order() -> None:
+    scheduler = a_scheduler(num_blocks=30, max_running=8, max_waiting=200, max_step_tokens=16)
+    sequences = [
+        a_sequence([number % 3] * (1 + number % 11), number, max_tokens=1 + number % 7) for number in range(150)
+    ]
+    for sequence in sequences:
+        scheduler.add(sequence)
+    steps = 0
+    while scheduler.load().running + scheduler.load().waiting:
+        run(scheduler)
+        steps += 1
+    assert all(sequence.num_output == sequence.request.sampling.max_tokens for sequence in sequences)
+    assert steps < sum(sequence.max_total_tokens for sequence in sequences)
+    assert scheduler.load().free_blocks == 30
+
+
+def test_the_longest_sequence_that_fits_runs_alone_and_one_token_more_is_refused() -> None:
+    scheduler = a_scheduler(num_blocks=20)
+    capacity = scheduler.capacity_tokens
+    too_long = a_sequence([0] * 3, max_tokens=capacity - 2)
+    assert not scheduler.fits(too_long)
+    longest = a_sequence([0] * 3, max_tokens=capacity - 3)
+    scheduler.add(longest)
+    while scheduler.load().running + scheduler.load().waiting:
+        assert run(scheduler).spans
+    assert len(longest.tokens) == capacity
+
+
+@pytest.mark.parametrize("max_waiting", [0, 2])
+def test_it_is_full_when_no_more_may_wait(max_waiting: int) -> None:
+    scheduler = a_scheduler(max_running=2, max_waiting=max_waiting)
+    for number in range(2 + max_waiting):
+        assert not scheduler.is_full()
+        scheduler.add(a_sequence([0], number))
+    assert scheduler.is_full()
+
+
+def test_a_full_context_holds_three_quarters_of_what_it_would_without_the_window() -> None:
+    """8,192 tokens, a window of 4,096 and blocks of 16: 512 global blocks, and 256 or 257 of 512 for the window."""
+    scheduler = a_scheduler(2048, block_tokens=16, window_tokens=4096, max_step_tokens=512)
+    sequence = a_sequence([7] * 8100, max_tokens=92)
+    scheduler.add(sequence)
+    held = []
+    while len(sequence.tokens) < 8191:
+        run(scheduler)
+        held.append(len(blocks_of(sequence)))
+    assert max(held[-16:]) == 1024 * 3 // 4 + 1
+    assert held[-1] == 1024 * 3 // 4
+    assert scheduler.capacity_tokens == (2048 - 257) * 16
+
+
+def test_a_step_of_many_long_sequences_does_not_look_at_their_history() -> None:
+    """Counted, not timed: the only work that grows with a sequence is naming a block, once, when it is full."""
+    scheduler = a_scheduler(32 * 2 * 70, block_tokens=16, window_tokens=4096, max_running=32, max_step_tokens=512)
+    sequences = [a_sequence([number] * 1000, number, max_tokens=40) for number in range(32)]
+    for sequence in sequences:
+        scheduler.add(sequence)
+        sequence.tokens = CountedReads(sequence.tokens)
+    while any(sequence.num_pending != 1 for sequence in sequences):
+        run(scheduler)
+    before = CountedReads.num_read
+    for _ in range(16):
+        run(scheduler)
+    assert CountedReads.num_read - before == 32 * (16 + 16), "each token once as input, once for its block's name"
+
+
+class CountedReads(list[int]):
+    """Tokens that count how many of them were read."""
+
+    num_read = 0
+
+    def __getitem__(self, index: object) -> object:  # type: ignore[override]
+        result = super().__getitem__(index)  # type: ignore[index]
+        CountedReads.num_read += len(result) if isinstance(result, list) else 1
+        return result

@@ -1,0 +1,119 @@
+// y = x W^T with W packed in panels, and how W is packed. Threads share the panels; each reads its weights once.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "tile.h"
+
+constexpr int64_t K_BLOCK = 1024;     // k's of a strip: x stays in L1
+constexpr int64_t PANEL_CHUNK = 8;    // panels of a strip: weights stay in L2 while all rows pass
+
+static inline int even_rows(int64_t m) {  // rows of a tile, so that the last is not a sliver
+    int64_t tiles = (m + ROWS - 1) / ROWS;
+    return static_cast<int>((m + tiles - 1) / tiles);
+}
+
+template <class F>
+static void linear(const float* x, const void* w, const void* scales, float* y, int64_t m, int64_t k, int64_t n, int threads) {
+    typedef typename F::X X;
+    const int64_t items = k / F::X_STEP, panels = n / PANEL, panel = F::bytes(k), scale_panel = k / GROUP * PANEL;
+    std::vector<X> copy;
+    const X* xs = reinterpret_cast<const X*>(x);
+    if (F::X_STEP > 1) {
+        copy.resize(m * items);
+        for (int64_t i = 0; i < m; i++) to_x(x + i * k, copy.data() + i * items, k);
+        xs = copy.data();
+    }
+    const int tile_rows = even_rows(m);
+    const int64_t chunk = m <= ROWS ? 4 : PANEL_CHUNK, chunks = (panels + chunk - 1) / chunk;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t c = 0; c < chunks; c++) {
+        const int64_t first = c * chunk, count = std::min(chunk, panels - first);
+        const char* weights = static_cast<const char*>(w) + first * panel;
+        for (int64_t from = 0; from < k; from += K_BLOCK)
+            for (int64_t row = 0; row < m; row += tile_rows) {
+                const int rows = static_cast<int>(std::min<int64_t>(tile_rows, m - row));
+                const X* in[ROWS];
+                float* out[ROWS];
+                for (int i = 0; i < rows; i++) {
+                    in[i] = xs + (row + i) * items;
+                    out[i] = y + (row + i) * n + first * PANEL;
+                }
+                strip_of<F>(rows, weights, panel, in, out, count, from, std::min(k, from + K_BLOCK), from > 0,
+                            at_scale(scales, first * scale_panel), scale_panel);
+            }
+        if (std::is_same<F, INT8>::value)
+            for (int64_t row = 0; row < m; row++)
+                for (int64_t i = first * PANEL; i < (first + count) * PANEL; i++) y[row * n + i] *= static_cast<const float*>(scales)[i];
+    }
+}
+
+// Every row of W and its place in a panel; where the rows end inside one, zeros fill it.
+template <class Put>
+static void for_each_weight(int64_t rows, int threads, Put put) {
+    const int64_t panels = (rows + PANEL - 1) / PANEL;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+    for (int64_t p = 0; p < panels; p++)
+        for (int64_t j = 0; j < PANEL; j++) put(p, j, p * PANEL + j, p * PANEL + j < rows);
+}
+
+static void pack_f32(const float* w, float* out, int64_t rows, int64_t k, int threads) {
+    for_each_weight(rows, threads, [=](int64_t p, int64_t j, int64_t row, bool real) {
+        for (int64_t i = 0; i < k; i++) out[(p * k + i) * PANEL + j] = real ? w[row * k + i] : 0.f;
+    });
+}
+static void pack_bf16(const float* w, uint16_t* out, int64_t rows, int64_t k, int threads) {
+    for_each_weight(rows, threads, [=](int64_t p, int64_t j, int64_t row, bool real) {
+        for (int64_t i = 0; i < k; i++)
+            out[((p * k / 2 + i / 2) * PANEL + j) * 2 + i % 2] = real ? to_bf16(w[row * k + i]) : 0;
+    });
+}
+static void pack_int8(const float* w, int8_t* out, float* scales, int64_t rows, int64_t k, int threads) {
+    for_each_weight(rows, threads, [=](int64_t p, int64_t j, int64_t row, bool real) {
+        float most = 0.f;
+        if (real)
+            for (int64_t i = 0; i < k; i++) most = std::max(most, std::fabs(w[row * k + i]));
+        const float scale = most / 127.f, inverse = most > 0.f ? 127.f / most : 0.f;
+        scales[p * PANEL + j] = scale;
+        for (int64_t i = 0; i < k; i++)
+            out[(p * k + i) * PANEL + j] = real ? static_cast<int8_t>(std::lrintf(w[row * k + i] * inverse)) : 0;
+    });
+}
+// The extreme value of a group becomes -8, so all sixteen steps are used.
+static void pack_int4(const float* w, uint8_t* out, uint16_t* scales, int64_t rows, int64_t k, int threads) {
+    for_each_weight(rows, threads, [=](int64_t p, int64_t j, int64_t row, bool real) {
+        for (int64_t group = 0; group < k / GROUP; group++) {
+            const float* at = w + row * k + group * GROUP;
+            float extreme = 0.f;
+            if (real)
+                for (int64_t i = 0; i < GROUP; i++)
+                    if (std::fabs(at[i]) > std::fabs(extreme)) extreme = at[i];
+            const uint16_t scale = to_bf16(extreme / -8.f);
+            const float inverse = scale & 0x7FFF ? 1.f / from_bf16(scale) : 0.f;
+            scales[(p * (k / GROUP) + group) * PANEL + j] = scale;
+            for (int64_t i = 0; i < GROUP; i += 2) {
+                int low = 8, high = 8;
+                if (real) {
+                    low = std::clamp(static_cast<int>(std::lrintf(at[i] * inverse)) + 8, 0, 15);
+                    high = std::clamp(static_cast<int>(std::lrintf(at[i + 1] * inverse)) + 8, 0, 15);
+                }
+                out[(p * k / 2 + (group * GROUP + i) / 2) * PANEL + j] = static_cast<uint8_t>(low | high << 4);
+            }
+        }
+    });
+}
+
+// One weight of a packed matrix; the embedding is looked up in the head that it is tied to.
+static inline float weight_at(int kind, const void* w, const void* scales, int64_t k, int64_t row, int64_t i) {
+    const int64_t p = row / PANEL, j = row % PANEL;
+    switch (kind) {
+        case 0: return static_cast<const float*>(w)[(p * k + i) * PANEL + j];
+        case 1: return from_bf16(static_cast<const uint16_t*>(w)[((p * k / 2 + i / 2) * PANEL + j) * 2 + i % 2]);
+        case 2: return static_cast<const int8_t*>(w)[(p * k + i) * PANEL + j] * static_cast<const float*>(scales)[row];
+        default: {
+            const uint8_t both = static_cast<const uint8_t*>(w)[(p * k / 2 + i / 2) * PANEL + j];
+            const uint16_t scale = static_cast<const uint16_t*>(scales)[(p * (k / GROUP) + i / GROUP) * PANEL + j];
+            return ((i % 2 ? both >> 4 : both & 15) - 8) * from_bf16(scale);
+        }
+    }
+}
