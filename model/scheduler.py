@@ -1,10 +1,10 @@
 """Waiting and running sequences -> what the next step computes; pure: no clock, no chance, no tensor."""
 
-from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.kv_blocks import KvBlocks, Prefix
+from model.queues import Queues
 from model.sequence import Sequence
 from model.step import Span, StepPlan
 from model.step_builder import StepBuilder
@@ -27,9 +27,8 @@ class SchedulerLoad:
 class Scheduler:
     """Continuous batching: prefill in chunks beside decode, at most `max_step_tokens` a step.
 
-    All sequences stand in one order: priority less age over `aging_s`, then arrival. Both of two sequences age alike,
-    so their order never changes; whoever runs, the first in order gets on with every step once it is admitted, and
-    nobody is ever preempted for someone behind it. That is why nothing starves and nothing goes in circles.
+    The order of `Queues` decides everything. Once admitted, the first in order gets on with every step, and nobody is
+    ever preempted for someone behind it: that is why nothing starves and nothing goes in circles.
     """
 
     def __init__(
@@ -49,9 +48,7 @@ class Scheduler:
         self._blocks = KvBlocks(num_blocks, block_tokens, window_tokens)
         self._max_running, self._max_waiting = max_running, max_waiting
         self._max_step_tokens = max_step_tokens
-        self._aging_s = aging_s
-        self._running: list[Sequence] = []  # both in order
-        self._waiting: list[Sequence] = []
+        self._queues = Queues(aging_s)
         self._preemptions = self._hit_tokens = self._asked_tokens = 0
 
     @property
@@ -65,7 +62,7 @@ class Scheduler:
 
     def is_full(self) -> bool:
         """As many wait as may, those not counted that could run at once."""
-        return len(self._running) + len(self._waiting) >= self._max_running + self._max_waiting
+        return len(self._queues) >= self._max_running + self._max_waiting
 
     def add(self, sequence: Sequence) -> None:
         """Let it wait for its turn; one without tokens gets its prompt's."""
@@ -73,17 +70,17 @@ class Scheduler:
             raise ValueError(f"{_most_tokens(sequence)} tokens never fit; the pool carries {self.capacity_tokens}")
         if not sequence.tokens:
             sequence.tokens.extend(sequence.request.prompt_token_ids)
-        insort(self._waiting, sequence, key=self._order)
+        self._queues.add(sequence)
 
     def plan(self, now_s: float) -> StepPlan:  # noqa: ARG002  (the order of two sequences is the same at every instant)
         """What to compute next; empty only if nobody is here. Each plan is committed before the next is made."""
         step = StepBuilder(self._max_step_tokens)
-        decodes = [sequence for sequence in self._running if sequence.num_pending == 1]
-        prefills = [sequence for sequence in self._running if sequence.num_pending != 1]
+        decodes = [sequence for sequence in self._queues.running if sequence.num_pending == 1]
+        prefills = [sequence for sequence in self._queues.running if sequence.num_pending != 1]
         # Decodes first: a prefill can wait a step, a reader in the middle of a sentence notices.
         for sequence in decodes:
             self._advance(step, sequence)
-        self._guess(step, decodes, bool(prefills or self._waiting))
+        self._guess(step, decodes, others=bool(prefills or (self._queues.waiting and self._has_slot())))
         for sequence in prefills:
             self._advance(step, sequence)
         while self._admit_first(step):
@@ -92,17 +89,15 @@ class Scheduler:
 
     def commit(self, plan: StepPlan, accepted: Mapping[Sequence, tuple[int, ...]]) -> None:
         """The step was computed. `accepted` has, where a span samples, the guesses that agreed and one token more."""
-        here = set(self._running)
+        here = set(self._queues.running)
         for span in plan.spans:
             if span.sequence in here:  # else it left while the step ran
                 self._settle(span, accepted[span.sequence] if span.samples else ())
 
     def finish(self, sequence: Sequence) -> None:
         """It is done; at any moment, and a second time is the same as once."""
-        for queue in (self._running, self._waiting):
-            if sequence in queue:
-                queue.remove(sequence)
-                self._blocks.forget(sequence)
+        if self._queues.remove(sequence):
+            self._blocks.forget(sequence)
 
     def abort(self, sequence: Sequence) -> None:
         """Nobody wants it any more; otherwise like `finish`."""
@@ -111,8 +106,8 @@ class Scheduler:
     def load(self) -> SchedulerLoad:
         """Facts for whoever routes."""
         return SchedulerLoad(
-            running=len(self._running),
-            waiting=len(self._waiting),
+            running=len(self._queues.running),
+            waiting=len(self._queues.waiting),
             free_blocks=self._blocks.cache.num_available,
             total_blocks=self._blocks.num_blocks,
             cached_blocks=self._blocks.cache.num_published,
@@ -129,31 +124,28 @@ class Scheduler:
         """Raise RuntimeError if a block is lost; costs a look at the whole pool, so for idle moments."""
         self._blocks.cache.check()
 
-    def _order(self, sequence: Sequence) -> tuple[float, int]:
-        """Lower goes first: priority - (now - arrival) / aging, without the part that is the same for all."""
-        return sequence.request.priority + sequence.arrival_s / self._aging_s, sequence.number
-
     def _advance(self, step: StepBuilder, sequence: Sequence) -> None:
         """As many of its confirmed tokens as budget and blocks allow."""
-        if not step.left or sequence in step.losers or not self._make_room(step, sequence):
+        if not step.left or sequence in step.losers:
             return
-        count = min(step.left, sequence.num_pending, self._blocks.reach(sequence) - sequence.num_computed)
-        self._blocks.extend(sequence, sequence.num_computed + count)
-        step.give(sequence, count)
+        if self._blocks.reach(sequence) < sequence.num_computed + min(step.left, sequence.num_pending):
+            for guesser in step.cut_drafts():
+                self._blocks.trim(guesser)
+        if self._make_room(step, sequence):
+            count = min(step.left, sequence.num_pending, self._blocks.reach(sequence) - sequence.num_computed)
+            self._blocks.extend(sequence, sequence.num_computed + count)
+            step.give(sequence, count)
 
     def _make_room(self, step: StepBuilder, sequence: Sequence) -> bool:
-        """Blocks for one more token of a running sequence, from guesses or from those behind it.
+        """Blocks for one more token of a running sequence, if need be from those behind it.
 
         A sequence that finds no room keeps what it has and pauses: someone ahead may end before it needs the blocks.
         """
         while self._blocks.reach(sequence) <= sequence.num_computed:
-            if cut := step.cut_drafts():
-                for other in cut:
-                    self._blocks.trim(other)
-            elif self._running[-1] is sequence:
+            last = self._queues.running[-1]
+            if last is sequence:
                 return False
-            else:
-                self._preempt(step, self._running[-1])
+            self._preempt(step, last)
         return True
 
     def _guess(self, step: StepBuilder, decodes: list[Sequence], others: bool) -> None:
@@ -174,19 +166,22 @@ class Scheduler:
 
     def _admit_first(self, step: StepBuilder) -> bool:
         """Let the first of the waiting run. If it cannot, neither may those behind it, or it would wait for ever."""
-        if not self._waiting or not step.left or len(self._running) >= self._max_running:
+        if not self._queues.waiting or not step.left or not self._has_slot():
             return False
-        sequence = self._waiting[0]
+        sequence = self._queues.waiting[0]
         if sequence in step.losers:
             return False
         prefix = self._blocks.find(sequence)
         if not self._has_room(sequence, prefix) and not self._clear_room(step, sequence):
             return False
-        insort(self._running, self._waiting.pop(0), key=self._order)
+        self._queues.admit_first()
         self._blocks.adopt(sequence, prefix)
         self._count_hit(sequence)
         self._advance(step, sequence)
         return True
+
+    def _has_slot(self) -> bool:
+        return len(self._queues.running) < self._max_running
 
     def _has_room(self, sequence: Sequence, prefix: Prefix) -> bool:
         """It can be read to its end without taking a block that the running ones will need soon.
@@ -194,14 +189,14 @@ class Scheduler:
         Letting it in with less would only have it preempted, and read again, a few steps later.
         """
         need = self._wanted(sequence) - self._blocks.blocks_in_use(prefix)
-        return need + self._promised(self._running) <= self._blocks.cache.num_available
+        return need + self._promised(self._queues.running) <= self._blocks.cache.num_available
 
     def _clear_room(self, step: StepBuilder, sequence: Sequence) -> bool:
         """Preempt running ones behind it, the last first, if that is sure to give it the room."""
-        short = self._wanted(sequence) + self._promised(self._running) - self._blocks.cache.num_available
+        short = self._wanted(sequence) + self._promised(self._queues.running) - self._blocks.cache.num_available
         victims = []
-        for other in reversed(self._running):
-            if short <= 0 or self._order(other) < self._order(sequence):
+        for other in reversed(self._queues.running):
+            if short <= 0 or self._queues.order(other) < self._queues.order(sequence):
                 break
             short -= self._promised([other]) + self._blocks.private_blocks(other)
             victims.append(other)
@@ -230,11 +225,10 @@ class Scheduler:
     def _preempt(self, step: StepBuilder, sequence: Sequence) -> None:
         """Take all its blocks. It will be computed again from the start, or from what the cache still has by then."""
         step.remove(sequence)
-        self._running.remove(sequence)
+        self._queues.preempt(sequence)
         self._blocks.release(sequence)
         sequence.preemptions += 1
         self._preemptions += 1
-        insort(self._waiting, sequence, key=self._order)
 
     def _settle(self, span: Span, new_tokens: tuple[int, ...]) -> None:
         """Take over what one span brought."""
