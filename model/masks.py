@@ -92,5 +92,5 @@ def _apply(logits: Tensor, found: Masked) -> None:
 
 
 def _dead_end() -> Fault:
-    message = "the guide allows no token that could follow; check it for rules that never end"
-    return Fault(Code.INVALID_REQUEST, message, "guide_dead_end", None)
+    message = "guide: allows no token that could follow; check it for rules that never end"
+    return Fault(Code.INVALID_REQUEST, message, "guide_dead_end", "guide")
