@@ -8,7 +8,7 @@ TORCH    ?= cpu
 PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve test setup setup-dev fmt lint types unit test-ray test-e2e chart proto schema lock clean help
+.PHONY: serve test setup setup-dev fmt lint types unit test-ray test-e2e chart proto schema lock peers clean help
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 16
@@ -61,6 +61,9 @@ schema: setup-dev ## generate the chart's values schema from the code
 
 lock: setup-dev  ## write the lock files anew
 	@sh scripts/lock.sh
+
+peers:           ## vLLM and llama.cpp in environments of their own, for `gemmule bench engine`
+	@PYTHON="$(PYTHON)" PIP_ARGS="$(PIP_ARGS)" sh scripts/peers.sh
 
 clean:           ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

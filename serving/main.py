@@ -17,6 +17,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+_bench = typer.Typer(help="Measure, by turns and beside the machine's own limits.", no_args_is_help=True)
+app.add_typer(_bench, name="bench")
 _PIPED_WIDTH = 160  # columns where the output is no terminal
 _console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 _errors = Console(stderr=True)
@@ -130,6 +132,37 @@ def distill(
         "kl_weight": kl_weight, "seed": seed, "resume": resume, "with_baseline": baseline,
     }  # fmt: skip
     _leave(command(teacher, options, _console))
+
+
+@_bench.command("engine")
+def bench_engine(
+    shape: Annotated[str, typer.Option(help="Random weights of this shape: 2b, 9b, 27b, or tiny.")] = "2b",
+    dtype: Annotated[str, typer.Option(help="Weights in bf16, fp32, int8 or int4.")] = "bf16",
+    concurrency: Annotated[str, typer.Option(help="Requests sent at once, a list.")] = "1,8,32",
+    against: Annotated[str, typer.Option(help="Peers of vllm, llama.cpp, transformers, a list.")] = "vllm,llama.cpp",
+    workload: Annotated[
+        str, typer.Option(help="default (128 in, 32 out), long (2,048 in) or prefix (1,024 shared, 64 own).")
+    ] = "default",
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each engine; medians are shown.")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of every engine; default all processors.")] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(help="Engines load side by side up to this; default what is free less 2 GiB.")
+    ] = None,
+    peers: Annotated[Path, typer.Option(envvar="GEMMULE_PEERS", help="Where `make peers` put them.")] = Path(".peers"),
+    cache: Annotated[Path, typer.Option(help="Folder for the weights, kept for the next run.")] = Path(
+        ".gemmule/bench"
+    ),
+    json: Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot to this file (PNG or SVG).")] = None,
+) -> None:
+    """Race our engine against its peers with the same prompts, threads and precision."""
+    from serving.cli.bench import BenchOptions
+    from serving.cli.bench import bench_engine as command
+
+    options = BenchOptions(
+        shape, dtype, concurrency, against, workload, rounds, threads, memory_gib, peers, cache, json, plot
+    )
+    _leave(command(options, _console))
 
 
 @app.callback(invoke_without_command=True)

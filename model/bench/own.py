@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from model.bench.lines import Setup
-from model.config import Dtype, EngineConfig
+from model.config import Dtype, EngineConfig, Quantization
 from model.events import Failed, TokenEvent
 from model.request import GenerationRequest, RequestId, SamplingParams
 
@@ -15,7 +15,7 @@ _TIMEOUT_S: Final = 3600.0
 
 
 class OwnRunner:
-    """An engine that keeps `model.engine`'s contract. See `model.bench.lines.Runner`."""
+    """An engine that keeps `model.contract`. See `model.bench.lines.Runner`."""
 
     def __init__(self, setup: Setup, make: Callable[..., Any], package: str) -> None:
         self._setup = setup
@@ -27,8 +27,10 @@ class OwnRunner:
     async def start(self) -> str:
         """Load and warm up."""
         setup = self._setup
+        quantized = setup.dtype in list(Quantization)
         config = EngineConfig(
-            dtype=Dtype(setup.dtype),
+            dtype=Dtype.BF16 if quantized else Dtype(setup.dtype),
+            quantization=Quantization(setup.dtype) if quantized else None,
             max_running=setup.max_concurrency,
             kv_tokens=max(256, setup.kv_tokens),
         )
@@ -55,9 +57,9 @@ class OwnRunner:
 
 def gemmule(setup: Setup) -> OwnRunner:
     """Our engine."""
-    from model.borrowed import BorrowedEngine as OurEngine
+    from model.engine import Engine
 
-    return OwnRunner(setup, OurEngine, "gemmule")
+    return OwnRunner(setup, Engine, "gemmule")
 
 
 def transformers(setup: Setup) -> OwnRunner:

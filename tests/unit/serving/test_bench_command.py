@@ -28,6 +28,7 @@ def test_rows_table_and_plot_come_out_and_absent_peers_are_named(tmp_path: Path)
     )  # fmt: skip
     assert done.returncode == 1, done.stderr  # vLLM was asked for and is not there
     assert f"vllm is not installed in {tmp_path / 'none' / 'vllm'}: run `make peers`" in done.stderr
+    assert "does not run this here" not in done.stderr, done.stderr
     made = json.loads(rows.read_text())
     assert [(row["engine"], row["concurrency"]) for row in made] == [
         ("gemmule", 1), ("transformers", 1), ("gemmule", 2), ("transformers", 2)
