@@ -22,7 +22,7 @@ from model.sampling import Ask, Sampled
 
 # R rows of the step, V vocabulary
 
-_CHUNK: Final = 8
+_CHUNK: Final = 4
 """Rows drawn at a time: it bounds memory, and at 256,000 tokens more rows leave the processor's caches."""
 
 
