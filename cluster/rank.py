@@ -6,7 +6,7 @@ from typing import Any
 import ray
 
 from cluster.config import SizeConfig
-from model.engine import RankReport
+from model.contract import RankReport
 from model.world import World
 
 
@@ -22,9 +22,9 @@ class Rank:
 
     def start(self, world: World) -> RankReport:
         """Join, load and verify together with the other ranks."""
-        from model.borrowed import BorrowedEngine  # torch loads in rank processes only
+        from model.engine import Engine  # torch loads in rank processes only
 
-        self._engine = BorrowedEngine(self._folder, self._config.engine, world, self._config.threads_per_rank)
+        self._engine = Engine(self._folder, self._config.engine, world, self._config.threads_per_rank)
         self._engine.load_here()
         report: RankReport = self._engine.ranks()[0]
         return report

@@ -71,9 +71,9 @@ class Replica:
         await self._engine.start()
 
     def _make_engine(self, folder: Path) -> Any:
-        from model.borrowed import BorrowedEngine  # torch loads in replica processes only
+        from model.engine import Engine  # torch loads in replica processes only
 
-        return BorrowedEngine(folder, self._config.engine, self._group.world, self._config.threads_per_rank)
+        return Engine(folder, self._config.engine, self._group.world, self._config.threads_per_rank)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Hello | Event, None]:
         """`Hello`, then the events of one request; a caller that leaves ends it."""

@@ -68,7 +68,8 @@ class Door:
         total = min(self._context_tokens, len(request.prompt_token_ids) + request.sampling.max_tokens)
         sequence = Sequence(request, next(self._number), self._clock(), total)
         text = Detokenizer(self._parts.tokenizer, request.sampling.stop)
-        lookup = Lookup(request.draft_token_ids, request.prompt_lookup, request.prompt_token_ids)
+        known = tuple(token for token in request.draft_token_ids if 0 <= token < self._parts.model.vocabulary)
+        lookup = Lookup(known, request.prompt_lookup, request.prompt_token_ids)
         return Live(sequence, state, text, lookup, deliver)
 
     async def _matcher(self, request: GenerationRequest) -> Any:

@@ -137,6 +137,11 @@ class Engine:
         """Counts as of the last step."""
         return self._door.load()
 
+    @property
+    def preemptions(self) -> int:
+        """How often a sequence had to give its blocks back."""
+        return self._here().scheduler.load().preemptions
+
     def ranks(self) -> tuple[RankReport, ...]:
         """The rank's own report; the replica joins those of its followers."""
         return (self._here().report,)

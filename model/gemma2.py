@@ -94,6 +94,8 @@ def forward(
         h = ops.norm(x, layer.before_mlp, model.eps)
         h = ops.geglu(ops.linear(h, layer.gate), ops.linear(h, layer.up))
         ops.add_norm(x, reduce(ops.linear(h, layer.down)), layer.after_mlp, model.eps)
+    if not len(batch.logit_rows):  # a prompt that goes on in the next step
+        return x.new_empty(0, model.head.rows)
     rows = x[torch.from_numpy(batch.logit_rows).long().to(x.device)]  # [R, E]
     h = share_of_head(ops.norm(rows, model.norm, model.eps), model.head, rank, degree)
     logits = ops.linear(h, model.head)

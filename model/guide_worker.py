@@ -32,6 +32,10 @@ _PLACE: Final = re.compile(r"^\[[\d:]+\] \S+:\d+: ?(?:Warning: )?", re.MULTILINE
 """Time and source line, which the library puts in front of its messages."""
 
 
+_MOST_WHITESPACE: Final = 2
+"""In a row, outside of strings: without a bound a small model goes on with spaces until its tokens run out."""
+
+
 def load_vocabulary(pieces: list[str], stop_ids: list[int]) -> xgrammar.TokenizerInfo:
     """Gemma's pieces as bytes: `▁` is a space and `<0x41>` a byte. Empty pieces never stand in a guided answer."""
     return xgrammar.TokenizerInfo(
@@ -48,7 +52,7 @@ def compile_guide(vocabulary: xgrammar.TokenizerInfo, guide: Guide) -> xgrammar.
     compiler = xgrammar.GrammarCompiler(vocabulary, max_threads=2, cache_enabled=False)
     match guide.kind:
         case GuideKind.JSON_SCHEMA:
-            return compiler.compile_json_schema(guide.text)
+            return compiler.compile_json_schema(guide.text, max_whitespace_cnt=_MOST_WHITESPACE)
         case GuideKind.REGEX:
             return compiler.compile_regex(guide.text)
         case GuideKind.GRAMMAR:

@@ -8,7 +8,7 @@ from model.detokenizer import Detokenizer
 from model.errors import Fault
 from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
 from model.lookup import Lookup
-from model.sampling import Sampled
+from model.sampling import Sampled, SamplingState
 from model.sequence import Sequence
 from model.step import Span
 
@@ -18,7 +18,7 @@ class Live:
     """One sequence with its sampler, its text and its reader. The engine's thread alone touches it once it is added."""
 
     sequence: Sequence
-    state: Any  # model.sampler's SamplingState
+    state: SamplingState
     text: Detokenizer
     lookup: Lookup
     deliver: Callable[[Event], None]  # from the engine's thread to the reader
@@ -62,7 +62,7 @@ class Live:
         done = self.sequence.num_output
         for token in sampled.token_ids:
             done += 1
-            if token in self.state.stop_ids and done > params.min_tokens:
+            if token in self.state.stop_ids:  # never drawn before `min_tokens`
                 reason = FinishReason.STOP
                 break
             before = self.text.num_ids

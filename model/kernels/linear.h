@@ -5,7 +5,6 @@
 
 #include "tile.h"
 
-constexpr int64_t K_BLOCK = 1024;     // k's of a strip: x stays in L1
 constexpr int64_t PANEL_CHUNK = 8;    // panels of a strip: weights stay in L2 while all rows pass
 
 static inline int even_rows(int64_t m) {  // rows of a tile, so that the last is not a sliver
@@ -15,6 +14,7 @@ static inline int even_rows(int64_t m) {  // rows of a tile, so that the last is
 
 template <class F>
 static void linear(const float* x, const void* w, const void* scales, float* y, int64_t m, int64_t k, int64_t n, int threads) {
+    if (m == 0) return;
     typedef typename F::X X;
     const int64_t items = k / F::X_STEP, panels = n / PANEL, panel = F::bytes(k), scale_panel = k / GROUP * PANEL;
     std::vector<X> copy;
@@ -30,7 +30,7 @@ static void linear(const float* x, const void* w, const void* scales, float* y, 
     for (int64_t c = 0; c < chunks; c++) {
         const int64_t first = c * chunk, count = std::min(chunk, panels - first);
         const char* weights = static_cast<const char*>(w) + first * panel;
-        for (int64_t from = 0; from < k; from += K_BLOCK)
+        for (int64_t from = 0; from < k; from += F::K_BLOCK)
             for (int64_t row = 0; row < m; row += tile_rows) {
                 const int rows = static_cast<int>(std::min<int64_t>(tile_rows, m - row));
                 const X* in[ROWS];
@@ -39,7 +39,7 @@ static void linear(const float* x, const void* w, const void* scales, float* y, 
                     in[i] = xs + (row + i) * items;
                     out[i] = y + (row + i) * n + first * PANEL;
                 }
-                strip_of<F>(rows, weights, panel, in, out, count, from, std::min(k, from + K_BLOCK), from > 0,
+                strip_of<F>(rows, weights, panel, in, out, count, from, std::min(k, from + F::K_BLOCK), from > 0,
                             at_scale(scales, first * scale_panel), scale_panel);
             }
         if (std::is_same<F, INT8>::value)

@@ -18,8 +18,8 @@ from cluster.config import ExpectedQuality, SizeConfig
 from cluster.placement import bundles
 from cluster.replica import Replica
 from cluster.snapshot import Hello, ReplicaStatus
-from model.borrowed import BorrowedEngine
 from model.config import EngineConfig
+from model.engine import Engine
 from model.events import Event, Finished, TokenEvent
 from model.request import GenerationRequest, RequestId, SamplingParams
 from model.source import EMBEDDED_FOLDER
@@ -101,8 +101,8 @@ async def test_two_processes_hold_half_of_each_linear(replica: DeploymentHandle)
     status = await status_of(replica)
     assert [rank.rank for rank in status.ranks] == [0, 1]
     assert len({rank.pid for rank in status.ranks}) == 2
-    whole = BorrowedEngine(FOLDER, ENGINE)
-    whole._load()
+    whole = Engine(FOLDER, ENGINE)
+    whole.load_here()
     shapes = whole.ranks()[0].shard_shapes
     for rank in status.ranks:
         halves = {name: shape for name, shape in rank.shard_shapes.items() if shape != shapes[name]}
@@ -126,7 +126,7 @@ async def test_no_shared_memory_outlives_the_ranks(replica: DeploymentHandle) ->
 
 async def test_logits_and_greedy_tokens_are_those_of_one_process(replica: DeploymentHandle) -> None:
     asks = [a_request(f"r{seed}", length, seed) for seed, length in enumerate((3, 40, 300, 12, 150, 33))]
-    one = BorrowedEngine(FOLDER, ENGINE)
+    one = Engine(FOLDER, ENGINE)
     await one.start()
     for ask in asks[1:3]:
         got = torch.tensor(await replica.logits.remote(ask.prompt_token_ids))
