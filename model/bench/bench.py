@@ -95,22 +95,28 @@ class Bench:
                 if not together:
                     stack.close()
                     loaded.clear()
-                self._say(f"starting {turn.engine}")
-                runner = RunnerProcess(
-                    ENGINES[turn.engine], self._setup(turn.engine), self._settings.peers, self._settings.cache
-                )
-                stack.callback(runner.close)
-                runner.start()
-                runner.ask(Workload(max(self._settings.concurrency), 8, 2, seed=-1))  # lazy parts are made now
-                loaded[turn.engine], self._versions[turn.engine] = runner, runner.version
+                loaded[turn.engine] = self._start(turn.engine, stack)
             self._say(f"round {turn.round_number + 1} · {turn.engine} · {turn.concurrency} at once")
-            sample = loaded[turn.engine].ask(self._settings.run.preset(turn.concurrency, turn.round_number))
+            runner = loaded[turn.engine]
+            runner.resume()
+            sample = runner.ask(self._settings.run.preset(turn.concurrency, turn.round_number))
+            runner.pause()
             self._samples.setdefault((turn.engine, turn.concurrency), []).append(sample)
         except BenchError as error:
             self._report.notes.append(str(error))
             self._engines.remove(turn.engine)
         finally:
             self._done += 1
+
+    def _start(self, engine: str, stack: ExitStack) -> RunnerProcess:
+        """Load it, and let it make what it makes lazily."""
+        self._say(f"starting {engine}")
+        runner = RunnerProcess(ENGINES[engine], self._setup(engine), self._settings.peers, self._settings.cache)
+        stack.callback(runner.close)
+        runner.start()
+        runner.ask(Workload(max(self._settings.concurrency), 8, 2, seed=-1))
+        self._versions[engine] = runner.version
+        return runner
 
     def _fits(self) -> bool:
         run, longest = self._settings.run, self._settings.run.preset(max(self._settings.concurrency))

@@ -49,18 +49,30 @@ class RunnerProcess:
             self._process.stdin.flush()
         return Measured(**self._answer(_ANSWER_S))
 
+    def pause(self) -> None:
+        """Stop all its processes until `resume`: whoever waits for its turn must not spin on our processors."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them run."""
+        self._signal(signal.SIGCONT)
+
     def close(self) -> None:
         """End it: by the end of its input, and what is left of its group by force."""
+        self.resume()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
         self._process.stdout.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def _answer(self, limit_s: float) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._line(limit_s) or json.dumps({"error": self._last_words()}))

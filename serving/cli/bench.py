@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ def bench_engine(options: BenchOptions, console: Console) -> int:
     except ValueError as error:
         errors.print(f"[red]✗[/] {error}", highlight=False)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us must not leave paused engines behind
     try:
         report = _run(settings)
     except BenchError as error:
