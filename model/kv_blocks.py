@@ -89,7 +89,7 @@ class KvBlocks:
         return Prefix(prefix.global_blocks[:best], [NO_BLOCK] * first + prefix.window_blocks[first:best])
 
     def adopt(self, sequence: Sequence, prefix: Prefix) -> None:
-        """Start a sequence that holds nothing from a prefix found just now."""
+        """Start a sequence that holds nothing from a prefix found just now, which may be empty."""
         for block in prefix.global_blocks + prefix.window_blocks:
             if block != NO_BLOCK:
                 self.cache.share(block)
@@ -123,13 +123,14 @@ class KvBlocks:
         self.trim(sequence)
 
     def release(self, sequence: Sequence) -> None:
-        """Give back everything; nothing of it counts as computed any more."""
+        """Give back everything; nothing of it counts as computed any more. To start again, `adopt` a prefix.
+
+        Names of its blocks are kept: its tokens are what they were.
+        """
         for block in _tail_first(sequence):
             if block != NO_BLOCK:
                 self.cache.give_back(block)
         sequence.global_blocks, sequence.window_blocks, sequence.num_computed = [], [], 0
-        if notes := self._notes.get(sequence):  # the links stay: its tokens are what they were
-            notes.num_published = notes.num_unseen = 0
 
     def forget(self, sequence: Sequence) -> None:
         """Release it for good."""
