@@ -22,7 +22,7 @@ class Fragile(Replica):
         def kernel(*_: object) -> None:
             raise RuntimeError("a kernel broke")
 
-        self._engine._model.register_forward_pre_hook(kernel)
+        self._engine._parts.executor._runner.run = kernel
 
 
 async def test_a_broken_loop_fails_its_requests_and_is_replaced(ray_cluster: None) -> None:
