@@ -11,27 +11,22 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Final
 
 import torch
 
 from model.config import EngineConfig
 from model.contract import EngineLoad, RankReport
 from model.door import Door
-from model.errors import Code, Fault
 from model.events import Event
 from model.instruments import Instruments
 from model.reader import Reader
 from model.request import GenerationRequest, RequestId, SamplingParams
 from model.starting import Parts, start_rank
 from model.stepper import Stepper
+from model.watch import Watch
 from model.world import World
 
 log = logging.getLogger("gemmule.engine")
-
-_STEP_TIMEOUT_S: Final = 300.0  # longer, and it will not end
-_LOST: Final = Fault(Code.REPLICA_LOST, "a rank of this replica is gone", "replica_lost", None, 1.0)
-_FAILED: Final = Fault(Code.INTERNAL, "the engine failed on this request", "internal_error")
 
 
 class Engine:
@@ -51,8 +46,6 @@ class Engine:
         self._commands: deque[Callable[[], None]] = deque()
         self._awake = threading.Event()
         self._closing = False
-        self._fault: Fault | None = None  # why the loop has ended
-        self._step_began_s: float | None = None
         self.instruments = Instruments()
         self.start_s: dict[str, float] = {}  # part of the start -> seconds
         self.logit_difference: float | None = None
@@ -68,11 +61,12 @@ class Engine:
         """Everything but the gate; blocks. A follower then steps in a thread of its own, and this is all it does."""
         self._parts = start_rank(self._folder, self._config, self._world, self._threads, self.start_s, self._clock)
         if self._world.rank == 0:
+            self._watch = Watch(self._world.sharded, self._parts.executor.healthy, self._clock)
             self._door = Door(self._parts, self._config, self._clock)
             self._stepper = Stepper(
                 self._parts.scheduler, self._parts.executor, self._door.live, self.instruments, self._clock
             )
-            self._reader = Reader(self._door, self._command, self._stepper.drop, self._why_down)
+            self._reader = Reader(self._door, self._command, self._stepper.drop, self._watch.why_down)
             threading.Thread(target=self._loop, daemon=True, name="engine").start()
 
     def follow(self) -> None:
@@ -87,17 +81,16 @@ class Engine:
                 self._awake.clear()
                 while self._commands:
                     self._commands.popleft()()
-                self._step_began_s = self._clock()
+                self._watch.step_begins()
                 stepped = self._stepper.step()
-                self._step_began_s = None
+                self._watch.step_ends()
                 if not stepped:
                     self._awake.wait()
-            self._fault = Fault(Code.REPLICA_LOST, "the replica is ending", "replica_lost", None, 1.0)
         except Exception:
             log.exception("the engine's loop has ended")
-            self._fault = _LOST if self._world.sharded else _FAILED
+        fault = self._watch.end(failed=not self._closing)
         for live in list(self._door.live.values()):
-            live.fail(self._fault)
+            live.fail(fault)
 
     def submit(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Events of one request; closing the generator aborts it."""
@@ -121,17 +114,9 @@ class Engine:
         self._commands.append(command)
         self._awake.set()
 
-    def _why_down(self) -> Fault | None:
-        """None while the loop runs, gets on while there is work, and every rank gives signs of life."""
-        began_s = self._step_began_s
-        stuck = began_s is not None and self._clock() - began_s > _STEP_TIMEOUT_S
-        if self._fault is None and (stuck or not self._here().executor.healthy()):
-            return _LOST if self._world.sharded else _FAILED
-        return self._fault
-
     def healthy(self) -> bool:
         """It can answer."""
-        return self._parts is not None and self._why_down() is None
+        return self._parts is not None and self._watch.why_down() is None
 
     def load(self) -> EngineLoad:
         """Counts as of the last step."""
