@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 from model.door import Door
-from model.errors import Fault
+from model.errors import Code, Fault
 from model.events import Event, Failed, Finished
 from model.request import GenerationRequest
 from model.sequence import Sequence
 
+_NOT_RUNNING: Final = Fault(Code.NOT_READY, "the engine is not running", "not_ready", None, 5.0)
 _PULSE_S: Final = 1.0  # how often a stream that hears nothing asks whether the engine still runs
 
 
@@ -39,7 +40,7 @@ class Reader:
         def deliver(event: Event) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        refusal = self._why_down() or self._door.refusal(request)
+        refusal = _NOT_RUNNING if self._why_down() else self._door.refusal(request)
         live = refusal or await self._door.open(request, deliver)
         if isinstance(live, Fault):
             yield Failed(request.request_id, live)
