@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from model.bench.engines import ENGINES, OURS, BenchError
@@ -54,24 +55,23 @@ class Bench:
         self._files: dict[str, Path] = {}
         self._versions: dict[str, str] = {}
         self._samples: dict[tuple[str, int], list[Measured]] = {}
+        self._machine = Machine(0.0, 0.0)
         self._done = 0
 
     def run(self) -> Report:
         """Everything, from files to rows; engines that fail are named in the notes and left out from there on."""
         self._choose()
-        before = self._machine()
+        self._measure_machine()
         together = self._fits()
         order = turns(self._engines, self._settings.concurrency, self._settings.rounds, together)
         with ExitStack() as stack:
             loaded: dict[str, RunnerProcess] = {}
-            for turn in order:
-                if turn.engine in self._engines:
-                    self._take(turn, loaded, stack, together)
-        after = self._machine()
-        best = Machine(
-            max(before.read_bytes_per_s, after.read_bytes_per_s), max(before.flops_per_s, after.flops_per_s), before.cpu
-        )
-        self._make_rows(best)
+            for _, one_round in groupby(order, key=lambda turn: turn.round_number):
+                for turn in one_round:
+                    if turn.engine in self._engines:
+                        self._take(turn, loaded, stack, together)
+                self._measure_machine()
+        self._make_rows()
         return self._report
 
     def _choose(self) -> None:
@@ -140,23 +140,25 @@ class Bench:
             prefix_caching=longest.shared_prefix_tokens > 0,
         )
 
-    def _machine(self) -> Machine:
-        """In a process of its own, since it needs torch; a few seconds."""
+    def _measure_machine(self) -> None:
+        """Between rounds, while nobody computes, in a process of its own as it needs torch. The best of all counts."""
         self._say("measuring the machine")
         run = self._settings.run
         command = [sys.executable, "-m", "model.bench.measure", run.dtype, str(run.threads)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchError(f"the machine cannot be measured: {done.stderr.strip().splitlines()[-1][:300]}")
-        return Machine(**json.loads(done.stdout))
+        self._machine = self._machine.best_of(Machine(**json.loads(done.stdout)))
 
-    def _make_rows(self, machine: Machine) -> None:
+    def _make_rows(self) -> None:
         for concurrency in self._settings.concurrency:
             for engine in dict.fromkeys((OURS, *self._settings.against)):
                 samples = self._samples.get((engine, concurrency))
                 if samples:
                     version = self._versions[engine]
-                    self._report.rows.append(row(self._settings.run, machine, engine, version, concurrency, samples))
+                    self._report.rows.append(
+                        row(self._settings.run, self._machine, engine, version, concurrency, samples)
+                    )
 
     def _say(self, words: str) -> None:
         total = len(self._engines) * len(self._settings.concurrency) * self._settings.rounds

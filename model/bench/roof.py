@@ -26,6 +26,14 @@ class Machine:
     flops_per_s: float  # multiply and add count as two
     cpu: str = ""
 
+    def best_of(self, other: "Machine") -> "Machine":
+        """The larger of each rate: what disturbs a measurement only ever lowers it."""
+        return Machine(
+            max(self.read_bytes_per_s, other.read_bytes_per_s),
+            max(self.flops_per_s, other.flops_per_s),
+            self.cpu or other.cpu,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
