@@ -68,7 +68,7 @@ template <class F>
 static void attend(const float* q, char* keys, char* values, float* out, const Spans& s, const Heads& h, float scale, float cap,
                    int64_t window, int threads) {
     typedef typename F::X X;
-    const int64_t group = h.query / h.kv, per_tile = std::max<int64_t>(1, ROWS / group);
+    const int64_t group = h.query / h.kv, per_tile = std::max<int64_t>(1, F::ROWS / group);
     std::vector<Item> items;
     for (int64_t span = 0; span < s.count; span++)
         for (int64_t head = 0; head < h.kv; head++)
@@ -77,7 +77,7 @@ static void attend(const float* q, char* keys, char* values, float* out, const S
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         std::vector<float> scores;
-        std::vector<X> query(ROWS * h.dim), weights(ROWS * PANEL);
+        std::vector<X> query(MAX_ROWS * h.dim), weights(MAX_ROWS * PANEL);
 #pragma omp for schedule(dynamic)
         for (size_t n = 0; n < items.size(); n++) {
             const Item& item = items[n];
@@ -85,19 +85,17 @@ static void attend(const float* q, char* keys, char* values, float* out, const S
             const int64_t first = s.positions[item.token], last = first + item.tokens - 1;
             const int64_t from_block = window ? std::max<int64_t>(0, first - window + 1) / PANEL : 0, to_block = last / PANEL + 1;
             const int64_t width = (to_block - from_block) * PANEL;
-            for (int64_t g0 = 0; g0 < group; g0 += ROWS) {  // one turn, but for groups wider than a tile
-                const int64_t heads = std::min<int64_t>(ROWS, group - g0), rows = heads * item.tokens;
+            for (int64_t g0 = 0; g0 < group; g0 += F::ROWS) {  // one turn, but for groups wider than a tile
+                const int64_t heads = std::min<int64_t>(F::ROWS, group - g0), rows = heads * item.tokens;
                 scores.resize(rows * width);
-                const X* x[ROWS];
-                float* y[ROWS];
+                float* y[MAX_ROWS];
                 for (int64_t r = 0; r < rows; r++) {
                     const int64_t at = (item.token + r / heads) * h.query + item.head * group + g0 + r % heads;
-                    to_x(q + at * h.dim, query.data() + r * h.dim, h.dim);
-                    x[r] = query.data() + r * h.dim;
+                    to_x(q + at * h.dim, query.data(), h.dim, rows, r);
                 }
                 for (int64_t b = from_block; b < to_block; b++) {
                     for (int64_t r = 0; r < rows; r++) y[r] = scores.data() + r * width + (b - from_block) * PANEL;
-                    strip_of<F>(rows, block_at<F>(keys, table[b], item.head, h), 0, x, y, 1, 0, h.dim, false);
+                    strip_of<F>(rows, block_at<F>(keys, table[b], item.head, h), 0, query.data(), y, 1, 0, h.dim, false);
                 }
                 for (int64_t r = 0; r < rows; r++) {
                     const int64_t position = first + r / heads, base = from_block * PANEL;
@@ -131,13 +129,10 @@ static void attend(const float* q, char* keys, char* values, float* out, const S
                 }
                 for (int64_t r = 0; r < rows; r++)
                     y[r] = out + ((item.token + r / heads) * h.query + item.head * group + g0 + r % heads) * h.dim;
-                const X* p[ROWS];
                 for (int64_t b = from_block; b < to_block; b++) {
-                    for (int64_t r = 0; r < rows; r++) {
-                        to_x(scores.data() + r * width + (b - from_block) * PANEL, weights.data() + r * PANEL, PANEL);
-                        p[r] = weights.data() + r * PANEL;
-                    }
-                    strip_of<F>(rows, block_at<F>(values, table[b], item.head, h), F::bytes(PANEL), p, y, h.dim / PANEL, 0, PANEL,
+                    for (int64_t r = 0; r < rows; r++)
+                        to_x(scores.data() + r * width + (b - from_block) * PANEL, weights.data(), PANEL, rows, r);
+                    strip_of<F>(rows, block_at<F>(values, table[b], item.head, h), F::bytes(PANEL), weights.data(), y, h.dim / PANEL, 0, PANEL,
                                 b > from_block);
                 }
             }

@@ -7,8 +7,8 @@
 
 constexpr int64_t PANEL_CHUNK = 8;    // panels of a strip: weights stay in L2 while all rows pass
 
-static inline int even_rows(int64_t m) {  // rows of a tile, so that the last is not a sliver
-    int64_t tiles = (m + ROWS - 1) / ROWS;
+static inline int even_rows(int64_t m, int64_t most) {  // rows of a tile, so that the last is not a sliver
+    int64_t tiles = (m + most - 1) / most;
     return static_cast<int>((m + tiles - 1) / tiles);
 }
 
@@ -17,15 +17,20 @@ static void linear(const float* x, const void* w, const void* scales, float* y, 
     if (m == 0) return;
     typedef typename F::X X;
     const int64_t items = k / F::X_STEP, panels = n / PANEL, panel = F::bytes(k), scale_panel = k / GROUP * PANEL;
-    std::vector<X> copy;
+    const int tile_rows = even_rows(m, F::ROWS);
+    std::vector<X> interleaved;
     const X* xs = reinterpret_cast<const X*>(x);
-    if (F::X_STEP > 1) {
-        copy.resize(m * items);
-        for (int64_t i = 0; i < m; i++) to_x(x + i * k, copy.data() + i * items, k);
-        xs = copy.data();
+    if (F::X_STEP > 1 || m > 1) {
+        interleaved.resize(m * items);
+        const int64_t tiles = (m + tile_rows - 1) / tile_rows;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && tiles > 1)
+        for (int64_t t = 0; t < tiles; t++) {
+            const int64_t row = t * tile_rows, rows = std::min<int64_t>(tile_rows, m - row);
+            for (int64_t i = 0; i < rows; i++) to_x(x + (row + i) * k, interleaved.data() + row * items, k, rows, i);
+        }
+        xs = interleaved.data();
     }
-    const int tile_rows = even_rows(m);
-    const int64_t chunk = m <= ROWS ? 4 : PANEL_CHUNK, chunks = (panels + chunk - 1) / chunk;
+    const int64_t chunk = m <= F::ROWS ? 4 : PANEL_CHUNK, chunks = (panels + chunk - 1) / chunk;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t c = 0; c < chunks; c++) {
         const int64_t first = c * chunk, count = std::min(chunk, panels - first);
@@ -33,13 +38,9 @@ static void linear(const float* x, const void* w, const void* scales, float* y, 
         for (int64_t from = 0; from < k; from += F::K_BLOCK)
             for (int64_t row = 0; row < m; row += tile_rows) {
                 const int rows = static_cast<int>(std::min<int64_t>(tile_rows, m - row));
-                const X* in[ROWS];
-                float* out[ROWS];
-                for (int i = 0; i < rows; i++) {
-                    in[i] = xs + (row + i) * items;
-                    out[i] = y + (row + i) * n + first * PANEL;
-                }
-                strip_of<F>(rows, weights, panel, in, out, count, from, std::min(k, from + F::K_BLOCK), from > 0,
+                float* out[MAX_ROWS];
+                for (int i = 0; i < rows; i++) out[i] = y + (row + i) * n + first * PANEL;
+                strip_of<F>(rows, weights, panel, xs + row * items, out, count, from, std::min(k, from + F::K_BLOCK), from > 0,
                             at_scale(scales, first * scale_panel), scale_panel);
             }
         if (std::is_same<F, INT8>::value)
