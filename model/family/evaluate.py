@@ -55,6 +55,16 @@ class ScoreTable:
         """The table as plain values, the overall share first."""
         return {"score": round(self.overall.share, 4), **asdict(self)}
 
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "ScoreTable":
+        """What `as_json` made, after a round through a file."""
+
+        def cells(name: str) -> dict[str, Cell]:
+            return {key: Cell(**cell) for key, cell in value[name].items()}
+
+        by_level = {int(level): cell for level, cell in cells("by_level").items()}
+        return ScoreTable(Cell(**value["overall"]), cells("by_kind"), by_level, cells("by_cell"))
+
     def markdown(self) -> str:
         """A row per kind, a column per level."""
         lines = [
