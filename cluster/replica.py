@@ -18,7 +18,7 @@ from cluster.snapshot import Hello, ReplicaStatus
 from model.checkpoint import open_checkpoint
 from model.config import Size
 from model.events import Event
-from model.memory import check_memory
+from model.fit import check_memory
 from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.replica")
@@ -43,25 +43,20 @@ class Replica:
         await self._group.start(self._start_engine(Path(folder)))
         self._watch = asyncio.create_task(self._end_with_the_group(), name="rank-watch")
         self._start_s = {"import": self._import_s, **self._engine.start_s, "all": time.monotonic() - began_s}
-        log.info("replica ready", extra={"replica": self._name, "start_s": self._start_s})
+        facts = {"replica": self._name, "start_s": self._start_s, **self._engine.capacity.fields()}
+        log.info("replica ready", extra=facts)
 
     def _check_memory(self, size: Size) -> None:
-        """Refuse before loading what cannot fit. On GPUs each rank asks its own device for its share."""
+        """Refuse before loading what cannot fit. On GPUs each rank has its own device, on CPU all share the host."""
         config = self._config
         if config.gpus_per_rank:
             import torch  # the replica's process loads it anyway
 
-            available_bytes = int(torch.cuda.mem_get_info()[0])
+            free_bytes = int(torch.cuda.mem_get_info()[0])
         else:
-            available_bytes = psutil.virtual_memory().available // config.tensor_parallel
-        check_memory(
-            self._checkpoint,
-            size,
-            config.tensor_parallel,
-            config.engine.dtype,
-            config.engine.kv_tokens,
-            available_bytes,
-        )
+            free_bytes = psutil.virtual_memory().available
+        shared = not config.gpus_per_rank
+        check_memory(self._checkpoint, size, config.tensor_parallel, config.engine, free_bytes, shared)
 
     async def _start_engine(self, folder: Path) -> None:
         """Rank 0's part of the start, which takes its own time while the followers take theirs."""
@@ -100,6 +95,7 @@ class Replica:
             start_s=self._start_s,
             logit_difference=self._engine.logit_difference,
             ranks=(*self._engine.ranks(), *self._group.reports),
+            capacity=self._engine.capacity,
         )
 
     async def check_health(self) -> None:

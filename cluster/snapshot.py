@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cluster.config import Tier
+from model.capacity import Capacity
 from model.config import Size
 from model.contract import RankReport
 
@@ -116,6 +117,7 @@ class ReplicaStatus:
     start_s: Mapping[str, float]  # part of the start -> seconds
     logit_difference: float | None  # to the checkpoint's golden logits; None when it has none
     ranks: tuple[RankReport, ...]
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,4 +97,7 @@ class EngineConfig(BaseModel):
     max_running: int = Field(32, ge=1, le=1024, description="Requests that one replica decodes at once.")
     max_waiting: int = Field(128, ge=0, description="Requests that may wait in one replica before it refuses more.")
     kv_tokens: int = Field(32_768, ge=256, description="Tokens of keys and values that one replica keeps.")
+    kv_memory_gb: float | None = Field(
+        None, gt=0, description="GB (10⁹ bytes) of each rank for keys and values; null: what kv_tokens need."
+    )
     max_step_tokens: int = Field(512, ge=16, description="Tokens of prefill and decode in one step.")

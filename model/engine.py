@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from model.capacity import Capacity
 from model.config import EngineConfig
 from model.contract import EngineLoad, RankReport
 from model.door import Door
@@ -126,6 +127,11 @@ class Engine:
     def preemptions(self) -> int:
         """How often a sequence had to give its blocks back."""
         return self._here().scheduler.load().preemptions
+
+    @property
+    def capacity(self) -> Capacity:
+        """What it found room for at its start."""
+        return self._here().capacity
 
     def ranks(self) -> tuple[RankReport, ...]:
         """The rank's own report; the replica joins those of its followers."""

@@ -52,6 +52,10 @@ class KvBlocks:
         blocks = -(-num_tokens // self.block_tokens)
         return blocks + min(blocks, self._most_seen)
 
+    def at_once(self, num_tokens: int) -> int:
+        """Sequences of that length that the pool carries side by side when they share nothing."""
+        return self.num_blocks // self.peak_blocks(num_tokens)
+
     def held_blocks(self, sequence: Sequence) -> int:
         """Blocks in its tables, shared ones included."""
         unseen = self._notes[sequence].num_unseen if sequence in self._notes else 0

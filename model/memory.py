@@ -6,17 +6,21 @@ on it is a copy of its own, split along its input.
 """
 
 from dataclasses import dataclass
-from math import prod
 from typing import Final
 
-from model.checkpoint import Checkpoint, ModelShape, shape_of, tensor_shapes
-from model.config import SIZES, Dtype, Size
+from model.capacity import bytes_per_block, num_blocks
+from model.checkpoint import ModelShape, shape_of, tensor_shapes
+from model.config import CONTEXT_TOKENS, SIZES, Dtype, EngineConfig, Quantization, Size
 from model.errors import CheckpointError
 
 _SPLIT: Final = {"q_proj": 0, "k_proj": 0, "v_proj": 0, "gate_proj": 0, "up_proj": 0, "o_proj": 1, "down_proj": 1}
 _HEAD: Final = "lm_head.weight"
+_ENDS: Final = ("model.embed_tokens.weight", _HEAD)
 _GRAIN: Final = 64  # AutoTP splits widths other than the attention's in grains of 64 (deepspeed 0.19, tp_shard.py)
-_STEP_TOKENS: Final = 512  # EngineConfig.max_step_tokens; a larger step needs more room
+_INT4_GROUP: Final = 32  # inputs that share a bf16 scale
+_PROCESS_BYTES: Final = 480_000_000  # Python, torch, transformers, tokenizer on CPU (measured, docs/verified.md)
+_SCORED_ROWS: Final = 8  # rows that log-probabilities are taken of at a time (model/logprobs.py)
+_SCORED_BYTES: Final = 100  # and what they take for each of the vocabulary, sorting included (measured)
 _GB: Final = 1e9  # as devices are sold and as the published table counts
 
 
@@ -24,9 +28,9 @@ _GB: Final = 1e9  # as devices are sold and as the published table counts
 class MemoryEstimate:
     """Bytes on the fullest rank, rank 0."""
 
-    weight_bytes: int
+    weight_bytes: int  # all that stays: matrices with their scales, norms, rotation tables
     kv_bytes: int
-    workspace_bytes: int
+    workspace_bytes: int  # the process itself and the largest step
 
     @property
     def total_bytes(self) -> int:
@@ -70,91 +74,56 @@ def _part(name: str, full: tuple[int, ...], degree: int, rank: int) -> tuple[int
     return (*full[:dimension], width, *full[dimension + 1 :])
 
 
-def estimate(shape: ModelShape, degree: int, weight_bits: int, kv_dtype_bytes: int, kv_tokens: int) -> MemoryEstimate:
-    """What one rank needs; below 16 `weight_bits` only the linears shrink, embedding, norms and head stay in 16.
+def stored_bytes(name: str, part: tuple[int, ...], dtype: Dtype, quantization: Quantization | None) -> int:
+    """Bytes of a rank's part of a parameter, scales included.
 
-    Keys and values are counted for every layer at full length, as the borrowed engine's pages may need them; workspace
-    is one step's logits in fp32, before and after the soft cap, and the widest activations.
+    Norms are fp32. With a quantization the linears follow it, while embedding and head are int8, since what is shown is
+    chosen by them. int8 has an fp32 scale for each output, int4 a bf16 scale for each 32 inputs of an output.
     """
-    weight_bits_total = 0.0
-    for name, part in rank_shapes(shape, degree).items():
-        linear = split_dimension(name) is not None and name != _HEAD
-        weight_bits_total += prod(part) * (_stored_bits(weight_bits) if linear else max(16, weight_bits))
-    kv_bytes = kv_tokens * kv_bytes_per_token(shape, degree, kv_dtype_bytes)
-    logits = 2 * 4 * shape.vocabulary
-    activations = kv_dtype_bytes * (3 * shape.intermediate // degree + 4 * shape.hidden)
-    return MemoryEstimate(int(weight_bits_total / 8), kv_bytes, _STEP_TOKENS * (logits + activations))
+    if len(part) == 1:
+        return 4 * part[0]
+    rows, width = part
+    if quantization is None:
+        return rows * width * dtype.num_bytes
+    if quantization is Quantization.INT8 or name in _ENDS:
+        return rows * width + 4 * rows
+    return rows * width // 2 + 2 * rows * width // _INT4_GROUP
 
 
-def kv_bytes_per_token(shape: ModelShape, degree: int, kv_dtype_bytes: int) -> int:
-    """Bytes of one token's keys and values on a rank."""
-    return 2 * shape.layers * (shape.kv_heads // degree) * shape.head_dim * kv_dtype_bytes
+def estimate(shape: ModelShape, degree: int, config: EngineConfig) -> MemoryEstimate:
+    """What one rank needs; raises `CheckpointError` for a degree or a `kv_memory_gb` that cannot be."""
+    parts = rank_shapes(shape, degree).items()
+    weights = sum(stored_bytes(name, part, config.dtype, config.quantization) for name, part in parts)
+    rotation = 4 * CONTEXT_TOKENS * shape.head_dim  # cosines and sines [positions, D / 2], fp32
+    kv = num_blocks(shape, degree, config) * bytes_per_block(shape, degree, config.dtype)
+    return MemoryEstimate(weights + rotation, kv, _PROCESS_BYTES + _step_bytes(shape, degree, config.max_step_tokens))
 
 
-def _stored_bits(weight_bits: int) -> float:
-    """4-bit weights carry a 16-bit scale and zero point for each group of 128."""
-    return weight_bits + 32 / 128 if weight_bits == 4 else weight_bits
+def _step_bytes(shape: ModelShape, degree: int, tokens: int) -> int:
+    """The largest step: every token of it has logits, as where a prompt is scored. Activations are fp32."""
+    heads = (shape.attention_heads + 2 * shape.kv_heads) * shape.head_dim // degree  # q, k and v
+    widest = 3 * shape.hidden + heads + 2 * shape.intermediate // degree  # with gate and up
+    scored = min(tokens, _SCORED_ROWS) * _SCORED_BYTES * shape.vocabulary
+    return 4 * tokens * (shape.vocabulary + widest) + scored
 
 
-def check_fits(what: str, need: MemoryEstimate, available_bytes: int, remedies: tuple[str, ...] = ()) -> None:
-    """Raise `CheckpointError` with the remedies, best first, when the estimate is above what a rank may take."""
-    if need.total_bytes > available_bytes:
-        raise CheckpointError(
-            f"{what} needs {need.total_bytes / _GB:.1f} GB on each rank ({need.weight_bytes / _GB:.1f} weights, "
-            f"{need.kv_bytes / _GB:.1f} keys and values, {need.workspace_bytes / _GB:.1f} workspace), "
-            f"{available_bytes / _GB:.1f} GB are there: " + ("; ".join(remedies) or "use a larger device")
-        )
-
-
-def check_memory(
-    checkpoint: Checkpoint, size: Size, degree: int, dtype: Dtype, kv_tokens: int, available_bytes: int
-) -> MemoryEstimate:
-    """The estimate of a checkpoint about to be loaded; raises `CheckpointError` when it cannot fit.
-
-    `available_bytes` is what one rank may take: a GPU's free memory, or the host's divided by its ranks.
-    """
-    shape, kv = checkpoint.shape, dtype.num_bytes
-    need = estimate(shape, degree, 8 * dtype.num_bytes, kv, kv_tokens)
-    if need.total_bytes > available_bytes:
-        what = f"{size} ({checkpoint.name}) in {dtype} at tensor_parallel {degree}"
-        remedies = _remedies(shape, degree, dtype, kv_tokens, available_bytes)
-        check_fits(what, need, available_bytes, remedies)
-    return need
-
-
-def _remedies(shape: ModelShape, degree: int, dtype: Dtype, kv_tokens: int, available_bytes: int) -> tuple[str, ...]:
-    kv, found = dtype.num_bytes, []
-    for higher in degrees(shape):
-        total = estimate(shape, higher, 8 * kv, kv, kv_tokens).total_bytes
-        if higher > degree and total <= available_bytes:
-            found.append(f"set tensor_parallel {higher} ({total / _GB:.1f} GB each)")
-            break
-    if dtype is Dtype.FP32:
-        total = estimate(shape, degree, 16, 2, kv_tokens).total_bytes
-        if total <= available_bytes:
-            found.append(f"set engine.dtype bf16 ({total / _GB:.1f} GB)")
-    empty = estimate(shape, degree, 8 * kv, kv, 0).total_bytes
-    tokens = (available_bytes - empty) // kv_bytes_per_token(shape, degree, kv)
-    if tokens >= 256:  # the least that EngineConfig takes
-        found.append(f"lower engine.kv_tokens to {tokens}")
-    planned = estimate(shape, degree, 8, kv, kv_tokens).total_bytes
-    if not found:
-        found.append("use a larger device")
-    if planned <= available_bytes:
-        found.append(f"int8 weights would fit ({planned / _GB:.1f} GB), but are not loadable yet")
-    return tuple(found)
+_PRECISIONS: Final = {"bf16": None, "int8": Quantization.INT8, "int4": Quantization.INT4}
 
 
 def table() -> str:
-    """Needs of the real sizes in bf16 with one full context of keys and values, as Markdown."""
-    lines = ["| size | degree | weights | KV of 8,192 tokens | workspace | each rank |", "|---|---|---|---|---|---|"]
-    for size in SIZES:
-        shape = shape_of(size)
-        for degree in degrees(shape):
-            need = estimate(shape, degree, 16, 2, 8192)
-            parts = (need.weight_bytes, need.kv_bytes, need.workspace_bytes, need.total_bytes)
-            lines.append(f"| {size} | {degree} | " + " | ".join(f"{part / _GB:.1f} GB" for part in parts) + " |")
+    """Needs of the real sizes by precision, with a pool for 8,192 tokens of keys and values in bf16, as Markdown."""
+    weights, each = (" | ".join(f"{what} {name}" for name in _PRECISIONS) for what in ("weights", "each rank"))
+    lines = [f"| size | degree | {weights} | KV | workspace | {each} |", "|---" * (4 + 2 * len(_PRECISIONS)) + "|"]
+    lines += [_row(size, degree) for size in SIZES for degree in degrees(shape_of(size))]
     return "\n".join(lines)
+
+
+def _row(size: Size, degree: int) -> str:
+    settings = (EngineConfig(dtype=Dtype.BF16, quantization=q, kv_tokens=CONTEXT_TOKENS) for q in _PRECISIONS.values())
+    needs = [estimate(shape_of(size), degree, config) for config in settings]
+    weights, totals = [need.weight_bytes for need in needs], [need.total_bytes for need in needs]
+    cells = [*weights, needs[0].kv_bytes, needs[0].workspace_bytes, *totals]
+    return f"| {size} | {degree} | " + " | ".join(f"{cell / _GB:.1f} GB" for cell in cells) + " |"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class PlainOps:
         columns = width // 2 if kind is Kind.INT4 else width
         data = torch.empty(rows, columns, dtype=_DTYPES[kind], device=self._device)
         groups = {Kind.INT8: 1, Kind.INT4: width // GROUP}.get(kind, 0)
-        scales = torch.empty(rows, groups, dtype=torch.float32, device=self._device)
+        scale_type = torch.bfloat16 if kind is Kind.INT4 else torch.float32
+        scales = torch.empty(rows, groups, dtype=scale_type, device=self._device)
         return Weight(kind, rows, width, data, scales, reduced)
 
     def fill(self, weight: Weight, first_row: int, part: torch.Tensor) -> None:

@@ -56,6 +56,10 @@ class Scheduler:
         """The longest sequence, prompt and answer together, that the pool can carry."""
         return self._blocks.capacity_tokens
 
+    def at_once(self, num_tokens: int) -> int:
+        """Requests of that length, prompt and answer together, whose blocks fit at once; `max_running` not counted."""
+        return self._blocks.at_once(num_tokens)
+
     def fits(self, sequence: Sequence) -> bool:
         """It could run if it were alone. Drafts ask for nothing more: they never pass `max_total_tokens`."""
         return sequence.num_prompt > 0 and _most_tokens(sequence) <= self.capacity_tokens

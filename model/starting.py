@@ -1,5 +1,6 @@
 """From a checkpoint folder to everything that a loop turns on: weights, caches, ranks in touch, in that order."""
 
+import ctypes
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig
 
 from model import shard
-from model.config import EngineConfig
+from model.capacity import SHORT_TOKENS, Capacity, num_blocks
+from model.config import CONTEXT_TOKENS, EngineConfig
 from model.contract import RankReport
 from model.executor import Executor, FollowerLoop
 from model.gemma2 import Gemma2
@@ -24,6 +26,7 @@ from model.ops import Ops
 from model.plain import PlainOps
 from model.runner import BLOCK_TOKENS, Runner
 from model.scheduler import Scheduler
+from model.shapes import model_shape
 from model.tensors import FileTensors
 from model.world import World
 
@@ -40,7 +43,7 @@ class Parts:
     executor: Any
     follower: Any
     report: RankReport
-    kv_bytes: int
+    capacity: Capacity
     kernels: str  # which arithmetic: "native" or "plain"
 
 
@@ -77,21 +80,30 @@ def start_rank(
     gemma_config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with FileTensors(folder) as tensors:
         model = Loader(gemma_config, tensors, ops, config.dtype, config.quantization, world, device).load()
+    _give_back()
     mark("weights")
-    num_blocks = 2 * -(-config.kv_tokens // BLOCK_TOKENS)  # a token has keys in a block of either kind
-    runner = Runner(model, ops, num_blocks, config.dtype, world)
+    blocks = num_blocks(model_shape(gemma_config), world.size, config)
+    runner = Runner(model, ops, blocks, config.dtype, world)
     executor, follower = _in_touch(runner, world)
+    scheduler, holds = _scheduler(config, model, blocks), report(model, world)
     mark("engine")
     return Parts(
         tokenizer=Tokenizer.from_file(str(folder / "tokenizer.json")),
         model=model,
-        scheduler=_scheduler(config, model, num_blocks),
+        scheduler=scheduler,
         executor=executor,
         follower=follower,
-        report=report(model, world),
-        kv_bytes=runner.kv_bytes,
+        report=holds,
+        capacity=_capacity(holds.weight_bytes, runner.kv_bytes, blocks, scheduler),
         kernels=name,
     )
+
+
+def _give_back() -> None:
+    """Return to the system what loading freed: glibc keeps half a GB of it at the 2B's shape (2026-11-24)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # other C libraries keep less
+        trim(0)
 
 
 def _in_touch(runner: Runner, world: World) -> tuple[Executor | None, FollowerLoop | None]:
@@ -100,9 +112,14 @@ def _in_touch(runner: Runner, world: World) -> tuple[Executor | None, FollowerLo
     return Executor(runner, world), None
 
 
-def _scheduler(config: EngineConfig, model: Gemma2, num_blocks: int) -> Scheduler:
+def _capacity(weight_bytes: int, kv_bytes: int, blocks: int, scheduler: Scheduler) -> Capacity:
+    full, short = scheduler.at_once(CONTEXT_TOKENS), scheduler.at_once(SHORT_TOKENS)
+    return Capacity(weight_bytes, kv_bytes, blocks, full, short)
+
+
+def _scheduler(config: EngineConfig, model: Gemma2, blocks: int) -> Scheduler:
     return Scheduler(
-        num_blocks=num_blocks,
+        num_blocks=blocks,
         block_tokens=BLOCK_TOKENS,
         window_tokens=model.window_tokens,
         max_running=config.max_running,

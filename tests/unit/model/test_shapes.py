@@ -12,7 +12,7 @@ import pytest
 from transformers import Gemma2Config
 
 from model.checkpoint import shape_of, tensor_shapes
-from model.config import SIZES, Size
+from model.config import CONTEXT_TOKENS, SIZES, Dtype, EngineConfig, Size
 from model.errors import CheckpointError
 from model.memory import degrees, estimate, split_dimension
 from model.shapes import count, meta_model, model_shape, real_config, shard_shapes
@@ -59,7 +59,9 @@ def test_the_ranks_together_hold_the_model_and_what_is_whole_on_each(size: Size,
     whole = count({name: part for name, part in ranks[0].items() if split_dimension(name) is None})
     head = config.vocab_size * config.hidden_size if degree > 1 else 0  # no longer the embedding itself
     assert sum(map(count, ranks)) == TOTALS[size] + (degree - 1) * whole + head
-    assert estimate(shape_of(size), degree, 16, 2, 0).weight_bytes == 2 * count(ranks[0])
+    need = estimate(shape_of(size), degree, EngineConfig(dtype=Dtype.BF16)).weight_bytes
+    norms = count({name: part for name, part in ranks[0].items() if len(part) == 1})
+    assert need == 2 * count(ranks[0]) + 2 * norms + 4 * CONTEXT_TOKENS * config.head_dim  # both fp32; the last: RoPE
 
 
 @pytest.mark.parametrize(("size", "degree"), EVERY_DEGREE)
