@@ -21,8 +21,9 @@ from model.door import Door
 from model.events import Event
 from model.instruments import Instruments
 from model.reader import Reader
-from model.request import GenerationRequest, RequestId, SamplingParams
+from model.request import GenerationRequest, RequestId
 from model.starting import Parts, start_rank
+from model.stats import EngineStats, stats_of
 from model.stepper import Stepper
 from model.watch import Watch
 from model.world import World
@@ -103,12 +104,7 @@ class Engine:
 
     async def logits(self, token_ids: tuple[int, ...]) -> list[float]:
         """Logits [V] of the token after these, as a request would be answered; for checks."""
-        rows: list[torch.Tensor] = []
-        ask = GenerationRequest(RequestId("logits"), token_ids, SamplingParams(1, temperature=0.0), timeout_s=120.0)
-        last = [event async for event in self._reader.stream(ask, rows.append)][-1]
-        if not rows:
-            raise RuntimeError(f"the engine made no logits: {last}")
-        return list(rows[-1].tolist())
+        return await self._reader.logits(token_ids)
 
     def _command(self, command: Callable[[], None]) -> None:
         """Let the engine's thread do it before its next step."""
@@ -123,10 +119,10 @@ class Engine:
         """Counts as of the last step."""
         return self._door.load()
 
-    @property
-    def preemptions(self) -> int:
-        """How often a sequence had to give its blocks back."""
-        return self._here().scheduler.load().preemptions
+    def stats(self) -> EngineStats:
+        """What an operator watches; as cheap as `load`."""
+        here = self._here()
+        return stats_of(here.scheduler.load(), self.instruments.total, here.capacity)
 
     @property
     def capacity(self) -> Capacity:

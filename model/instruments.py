@@ -17,9 +17,11 @@ class StepRecord:
 
     began_s: float
     part_s: tuple[float, ...]
-    tokens: int
+    tokens: int  # computed: of prompts, answers and guesses
     sequences: int
     output_tokens: int
+    draft_tokens: int = 0  # guesses that were verified
+    accepted_tokens: int = 0  # those of them that agreed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,20 @@ class StepStats:
     tokens: int = 0
     output_tokens: int = 0
     part_s: tuple[float, ...] = (0.0,) * len(PARTS)
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
 
     def plus(self, record: StepRecord) -> "StepStats":
         """With one step more."""
         parts = tuple(a + b for a, b in zip(self.part_s, record.part_s, strict=True))
-        return StepStats(self.steps + 1, self.tokens + record.tokens, self.output_tokens + record.output_tokens, parts)
+        return StepStats(
+            self.steps + 1,
+            self.tokens + record.tokens,
+            self.output_tokens + record.output_tokens,
+            parts,
+            self.draft_tokens + record.draft_tokens,
+            self.accepted_tokens + record.accepted_tokens,
+        )
 
 
 class Instruments:
@@ -46,6 +57,7 @@ class Instruments:
         self._began_s = 0.0
         self.total = StepStats()
         self.recent: deque[StepRecord] = deque(maxlen=_KEPT_STEPS)
+        self.listener: Callable[[StepRecord], None] | None = None  # hears of every step, in the engine's thread
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -58,11 +70,16 @@ class Instruments:
         finally:
             self._parts[name] = self._parts.get(name, 0.0) + self._clock() - began_s
 
-    def end(self, tokens: int, sequences: int, output_tokens: int) -> None:
+    def end(
+        self, tokens: int, sequences: int, output_tokens: int, draft_tokens: int = 0, accepted_tokens: int = 0
+    ) -> None:
         """The step is over; one without sequences does not count."""
         if sequences:
             times = tuple(self._parts.get(name, 0.0) for name in PARTS)
-            record = StepRecord(self._began_s, times, tokens, sequences, output_tokens)
+            did = (tokens, sequences, output_tokens, draft_tokens, accepted_tokens)
+            record = StepRecord(self._began_s, times, *did)
             self.total = self.total.plus(record)
             self.recent.append(record)
+            if (listener := self.listener) is not None:
+                listener(record)
         self._parts = {}

@@ -47,6 +47,11 @@ class PrefixCache:
         return self._pool.num_free + len(self._idle)
 
     @property
+    def num_idle(self) -> int:
+        """Blocks that can be found and are held by nobody."""
+        return len(self._idle)
+
+    @property
     def num_published(self) -> int:
         """Blocks that can be found, held or idle."""
         return len(self._names)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from model.door import Door
 from model.errors import Code, Fault
 from model.events import Event, Failed, Finished
-from model.request import GenerationRequest
+from model.request import GenerationRequest, RequestId, SamplingParams
 from model.sequence import Sequence
 
 _NOT_RUNNING: Final = Fault(Code.NOT_READY, "the engine is not running", "not_ready", None, 5.0)
@@ -60,6 +60,15 @@ class Reader:
                     return
         finally:
             self._command(lambda: self._drop(live.sequence))
+
+    async def logits(self, token_ids: tuple[int, ...]) -> list[float]:
+        """Logits [V] of the token after these; raises RuntimeError when the request fails."""
+        rows: list[Any] = []
+        ask = GenerationRequest(RequestId("logits"), token_ids, SamplingParams(1, temperature=0.0), timeout_s=120.0)
+        last = [event async for event in self.stream(ask, rows.append)][-1]
+        if not rows:
+            raise RuntimeError(f"the engine made no logits: {last}")
+        return list(rows[-1].tolist())
 
     @staticmethod
     async def _next(events: "asyncio.Queue[Event]", until_s: float) -> Event | None:

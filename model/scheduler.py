@@ -19,6 +19,7 @@ class SchedulerLoad:
     free_blocks: int  # empty, or cached and held by nobody
     total_blocks: int
     cached_blocks: int  # can be found by a prefix, held or not
+    idle_blocks: int  # those of them that nobody holds
     preemptions: int
     prefix_hit_tokens: int
     prefix_asked_tokens: int  # prompt tokens that were looked up
@@ -115,6 +116,7 @@ class Scheduler:
             free_blocks=self._blocks.cache.num_available,
             total_blocks=self._blocks.num_blocks,
             cached_blocks=self._blocks.cache.num_published,
+            idle_blocks=self._blocks.cache.num_idle,
             preemptions=self._preemptions,
             prefix_hit_tokens=self._hit_tokens,
             prefix_asked_tokens=self._asked_tokens,

@@ -66,7 +66,9 @@ class Stepper:
             for sequence in accepted:
                 if sequence in self._live and self._live[sequence].over:
                     self.drop(sequence)
-        self._instruments.end(plan.num_tokens, len(plan.spans), sum(map(len, accepted.values())))
+        drafted = sum(span.num_draft for span in chosen)
+        agreed = sum(len(tokens) - 1 for tokens in accepted.values() if tokens)
+        self._instruments.end(plan.num_tokens, len(plan.spans), sum(map(len, accepted.values())), drafted, agreed)
         return True
 
     def drop(self, sequence: Sequence) -> None:
