@@ -24,7 +24,7 @@ class EngineFacts:
     """One engine. `home` is its environment's folder among the peers, None for gemmule's own.
 
     Memory while it serves: `weight_copies` of the weights, the keys and values, `fixed_bytes` for its processes
-    (measured on the 2B's shape, AVX2, 2026-11).
+    (roughly, from what the whole machine used).
     """
 
     name: str
