@@ -14,11 +14,13 @@ from ray import serve
 
 from cluster.config import SizeConfig
 from cluster.rank_group import RankGroup
-from cluster.snapshot import Hello, ReplicaStatus
+from cluster.snapshot import Hello, ReplicaLoad, ReplicaStats, ReplicaStatus
 from model.checkpoint import open_checkpoint
 from model.config import Size
+from model.errors import Fault
 from model.events import Event
 from model.fit import check_memory
+from model.profile import Profile, Profiler
 from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.replica")
@@ -35,12 +37,13 @@ class Replica:
         """Ready when this returns: weights checked and loaded, ranks joined, golden logits reproduced, kernels warm."""
         began_s = time.monotonic()
         config = SizeConfig.model_validate_json(config_json)
-        self._config = config
+        self._config, self._size = config, Size(size)
         self._checkpoint = await asyncio.to_thread(open_checkpoint, Path(folder), Size(size))
         self._check_memory(Size(size))
         self._name = f"{size}#{serve.get_replica_context().replica_id.unique_id[:6]}"
         self._group = RankGroup(folder, config)
         await self._group.start(self._start_engine(Path(folder)))
+        self._profiler = Profiler(self._name, self._engine.instruments)
         self._watch = asyncio.create_task(self._end_with_the_group(), name="rank-watch")
         self._start_s = {"import": self._import_s, **self._engine.start_s, "all": time.monotonic() - began_s}
         facts = {"replica": self._name, "start_s": self._start_s, **self._engine.capacity.fields()}
@@ -82,8 +85,21 @@ class Replica:
         row: list[float] = await self._engine.logits(token_ids)
         return row
 
+    async def load(self) -> ReplicaLoad:
+        """What routers ask for twice a second."""
+        load = self._engine.load()
+        return ReplicaLoad(self._name, load.running, load.waiting)
+
+    async def stats(self) -> ReplicaStats:
+        """What an operator watches."""
+        return ReplicaStats(self._size, self._name, self._engine.stats())
+
+    async def profile(self, replica: str, seconds: float, stacks: bool) -> Profile | Fault | None:
+        """Its next seconds, if this is the replica that is meant; every replica of the size is asked."""
+        return await self._profiler.run(seconds, stacks) if replica == self._name else None
+
     async def status(self) -> ReplicaStatus:
-        """Load, ranks and times of the start."""
+        """Load, ranks, numbers and times of the start."""
         load = self._engine.load()
         return ReplicaStatus(
             replica=self._name,
@@ -96,6 +112,7 @@ class Replica:
             logit_difference=self._engine.logit_difference,
             ranks=(*self._engine.ranks(), *self._group.reports),
             capacity=self._engine.capacity,
+            stats=self._engine.stats(),
         )
 
     async def check_health(self) -> None:

@@ -16,6 +16,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig
+from cluster.lookout import Lookout
 from cluster.policy import choose
 from cluster.snapshot import (
     ClusterStatus,
@@ -23,6 +24,7 @@ from cluster.snapshot import (
     Hello,
     Placed,
     Reason,
+    ReplicaStats,
     ReplicaStatus,
     RouteFacts,
     Shed,
@@ -41,11 +43,11 @@ from model.errors import (
     ReplicaLostError,
 )
 from model.events import Event, Failed, Finished
+from model.profile import Profile
 from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.router")
 
-_POLL_S: Final = 0.5
 _GRACE_S: Final = 2.0  # the engine ends a late request itself; this is for an engine that cannot
 _RETRYABLE: Final = frozenset({Code.REPLICA_LOST, Code.NOT_READY, Code.OVERLOADED})
 
@@ -64,30 +66,43 @@ class Router:
         self._handles = handles
         self._names = names
         self._ongoing: Counter[Size] = Counter()
-        self._replicas: dict[Size, tuple[ReplicaStatus, ...]] = {}
-        self._poll: asyncio.Future[list[None]] | None = None
+        self._lookout = Lookout(handles)
 
     async def start(self) -> None:
         """Begin to watch the sizes; needs a running event loop."""
-        if self._poll is None:
-            looks = (self._watch(size) for size in self._config.sizes)
-            self._poll = asyncio.ensure_future(asyncio.gather(*looks))
+        await self._lookout.start()
 
     async def close(self) -> None:
         """Stop watching."""
-        if self._poll is not None:
-            self._poll.cancel()
-            await asyncio.gather(self._poll, return_exceptions=True)
-            self._poll = None
+        await self._lookout.close()
 
     def snapshot(self) -> Snapshot:
         """All served sizes, cheapest first."""
         states = [self._state(size) for size in self._config.sizes]
         return Snapshot(tuple(sorted(states, key=lambda state: state.usd_per_mtoken)))
 
+    def overview(self) -> ClusterStatus:
+        """Sizes as last seen (at most a second old), without their replicas; no waiting."""
+        return ClusterStatus(tuple(self._size_status(size, ()) for size in self._config.sizes))
+
     async def status(self) -> ClusterStatus:
-        """Sizes, replicas and ranks as last seen (at most a second old)."""
-        return ClusterStatus(tuple(self._size_status(size) for size in self._config.sizes))
+        """Sizes, replicas and ranks; asks every replica."""
+        sizes = tuple(self._config.sizes)
+        replicas = await asyncio.gather(*(self._lookout.statuses(size) for size in sizes))
+        return ClusterStatus(tuple(map(self._size_status, sizes, replicas)))
+
+    async def stats(self) -> tuple[ReplicaStats, ...]:
+        """Every replica in numbers; asks each, and leaves out who does not answer."""
+        found = await asyncio.gather(*(self._lookout.stats(size) for size in self._config.sizes))
+        return tuple(each for size in found for each in size)
+
+    def replicas(self) -> Mapping[Size, tuple[str, ...]]:
+        """Names of the replicas of every size as last seen."""
+        return {size: tuple(load.replica for load in self._lookout.loads(size)) for size in self._config.sizes}
+
+    async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
+        """That replica's next seconds; raises a `GemmuleError` when it is busy with another profile, or gone."""
+        return await self._lookout.profile(size, replica, seconds, stacks)
 
     async def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
         """`Placed`, then the events of one request.
@@ -199,7 +214,7 @@ class Router:
 
     def _state(self, size: Size) -> SizeState:
         config = self._config.sizes[size]
-        replicas = self._replicas.get(size, ())
+        replicas = self._lookout.loads(size)
         polled = sum(replica.running + replica.waiting for replica in replicas)
         return SizeState(
             size=size,
@@ -211,10 +226,10 @@ class Router:
             wakes=config.replicas.min_replicas == 0,
         )
 
-    def _size_status(self, size: Size) -> SizeStatus:
+    def _size_status(self, size: Size, replicas: tuple[ReplicaStatus, ...]) -> SizeStatus:
         config = self._config.sizes[size]
         checkpoint, stand_in, parameters = self._names[size]
-        replicas = self._replicas.get(size, ())
+        state = self._state(size)
         return SizeStatus(
             size=size,
             checkpoint=checkpoint,
@@ -222,24 +237,7 @@ class Router:
             parameters=parameters,
             tensor_parallel=config.tensor_parallel,
             usd_per_mtoken=config.usd_per_mtoken,
-            ready=bool(replicas),
-            ongoing=self._state(size).ongoing,
+            ready=state.num_replicas > 0,
+            ongoing=state.ongoing,
             replicas=replicas,
         )
-
-    async def _watch(self, size: Size) -> None:
-        while True:
-            await self._look(size)
-            await asyncio.sleep(_POLL_S)
-
-    async def _look(self, size: Size) -> None:
-        """Ask every replica of a size how it is; those that do not answer are not there."""
-        try:
-            response = self._handles[size].broadcast("status")
-            answers = await asyncio.wait_for(response.results_async(return_exceptions=True), 5.0)
-            self._replicas[size] = tuple(answer for answer in answers if isinstance(answer, ReplicaStatus))
-        except (TimeoutError, RayError, RayServeException):
-            self._replicas[size] = ()
-        except Exception:  # the watch must outlive whatever one look runs into
-            log.exception("cannot see a size", extra={"size": size})
-            self._replicas[size] = ()

@@ -8,6 +8,7 @@ from cluster.config import Tier
 from model.capacity import Capacity
 from model.config import Size
 from model.contract import RankReport
+from model.stats import EngineStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,26 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaLoad:
+    """How busy one replica is; this crosses the cluster all the time, so it holds no more than routing needs."""
+
+    replica: str
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStats:
+    """One replica in numbers."""
+
+    size: Size
+    replica: str
+    stats: EngineStats
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One engine and the ranks under it."""
+    """One engine and the ranks under it, whole; sent when somebody looks."""
 
     replica: str
     checkpoint: str
@@ -118,6 +137,7 @@ class ReplicaStatus:
     logit_difference: float | None  # to the checkpoint's golden logits; None when it has none
     ranks: tuple[RankReport, ...]
     capacity: Capacity | None = None
+    stats: EngineStats | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """Opens the generations of one request: one per choice, all on one size."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from cluster.snapshot import ClusterStatus, Placed, RouteFacts, Snapshot
+from cluster.snapshot import ClusterStatus, Placed, ReplicaStats, RouteFacts, Snapshot
+from model.config import Size
 from model.events import Event
+from model.profile import Profile
 from model.request import GenerationRequest
 from serving.interleave import interleave
 
@@ -23,8 +25,20 @@ class Router(Protocol):
     def snapshot(self) -> Snapshot:
         """All served sizes now; cheap, no waiting."""
 
+    def overview(self) -> ClusterStatus:
+        """All served sizes now, without their replicas; cheap, no waiting."""
+
+    def replicas(self) -> Mapping[Size, tuple[str, ...]]:
+        """Names of the replicas of every served size; cheap, no waiting."""
+
     async def status(self) -> ClusterStatus:
         """Sizes, replicas and ranks."""
+
+    async def stats(self) -> tuple[ReplicaStats, ...]:
+        """Every replica in numbers; those that do not answer in time are left out."""
+
+    async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
+        """That replica's next seconds; raises a `GemmuleError` when it is busy with another profile, or gone."""
 
 
 async def opened(

@@ -75,6 +75,26 @@ def status(
 
 
 @app.command()
+def profile(
+    url: Url = DEFAULT_URL,
+    size: Annotated[
+        str | None, typer.Option(help="A size (2b, 9b, 27b); default the first that has a replica.")
+    ] = None,
+    replica: Annotated[str | None, typer.Option(help="As `gemmule status` names it; default the size's first.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How long to look.")] = 5.0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Chrome trace to write.")] = Path("trace.json"),
+    stacks: Annotated[
+        bool, typer.Option("--stacks", help="Also sample Python's stacks, for a flame graph beside the trace.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """See where the time of a running replica goes; open the trace in ui.perfetto.dev."""
+    from serving.cli.profile import profile as command
+
+    _leave(_remote(lambda: command(url, size, replica, seconds, out, stacks, json, _console)))
+
+
+@app.command()
 def doctor(config: Config = None, json: AsJson = False) -> None:
     """Check Python, compiler, memory, ports and sources, and say the cure for what is missing."""
     from serving.cli.report import print_checks

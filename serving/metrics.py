@@ -4,8 +4,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from cluster.snapshot import Snapshot
+from cluster.snapshot import ReplicaStats, Snapshot
 from model.events import Usage
+from serving.engine_metrics import EngineMetrics
 
 NONE: Final = "none"
 """Label of a request that ended before a size or tier was known."""
@@ -16,7 +17,7 @@ _TOTAL_EDGES_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 
 
 class Metrics:
-    """All of them, in a registry of their own. Labels come from closed sets only."""
+    """All of them, in a registry of their own. Labels come from closed sets only; replicas come and go, but are few."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -53,6 +54,8 @@ class Metrics:
             "gemmule_ongoing_requests", "Requests accepted by a size and not ended.", ("size",), registry=self.registry
         )
         self._slots = Gauge("gemmule_slots", "Requests that a size decodes at once.", ("size",), registry=self.registry)
+        self._engines = EngineMetrics()
+        self.registry.register(self._engines)
 
     def accepted(self) -> None:
         """A request passed validation."""
@@ -76,8 +79,9 @@ class Metrics:
         """A request did not pass validation."""
         self._requests.labels(NONE, NONE, code).inc()
 
-    def render(self, now: Snapshot) -> bytes:
-        """Prometheus' text format, with gauges of every size."""
+    def render(self, now: Snapshot, engines: tuple[ReplicaStats, ...]) -> bytes:
+        """Prometheus' text format, with gauges of every size and replica."""
+        self._engines.now = engines
         for state in now.sizes:
             self._replicas.labels(state.size).set(state.num_replicas)
             self._ongoing.labels(state.size).set(state.ongoing)

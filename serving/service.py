@@ -10,6 +10,7 @@ from cluster.snapshot import ClusterStatus, Placed, RouteFacts
 from model.config import Size
 from model.errors import Code, DeadlineExceededError, GemmuleError, ModelNotFoundError
 from model.events import Event, Failed
+from model.profile import Profile
 from model.prompt import Prompter
 from model.request import GenerationRequest, RequestId
 from serving.account import Account
@@ -20,6 +21,7 @@ from serving.metrics import NONE, Metrics
 from serving.models import ModelCard, model_cards
 from serving.parts import Ended, Part, Started
 from serving.plan import Plan, plan_of
+from serving.profiling import ProfileAsk, pick
 from serving.readiness import Readiness
 from serving.spelling import Speller
 
@@ -78,7 +80,7 @@ class Service:
 
     async def models(self) -> list[ModelCard]:
         """Sizes, cheapest first, then tiers."""
-        return model_cards(self._cluster, await self._router.status(), self._created)
+        return model_cards(self._cluster, self._router.overview(), self._created)
 
     async def status(self) -> ClusterStatus:
         """The cluster at this instant."""
@@ -91,9 +93,14 @@ class Service:
         """
         return self._readiness.look(self._router.snapshot(), size)
 
-    def render_metrics(self) -> bytes:
-        """Prometheus' text format."""
-        return self.metrics.render(self._router.snapshot())
+    async def render_metrics(self) -> bytes:
+        """Prometheus' text format; asks every replica."""
+        return self.metrics.render(self._router.snapshot(), await self._router.stats())
+
+    async def profile(self, ask: ProfileAsk) -> Profile:
+        """The next seconds of one replica; raises `GemmuleError` for one that is unknown, or busy with a profile."""
+        size, replica = pick(ask, self._router.replicas())
+        return await self._router.profile(size, replica, ask.seconds, ask.stacks)
 
     async def _parts(self, ask: Ask, account: Account) -> AsyncGenerator[Part, None]:
         size, tier = self._target(ask.model)
@@ -138,7 +145,7 @@ class Service:
                         continue
                     account.placed(item, self._clock.monotonic())
                     self.metrics.first_event(account.size, account.tier, account.ttft_s or 0.0)
-                    yield await self._started(account.request_id, item, plan.num_choices)
+                    yield self._started(account.request_id, item, plan.num_choices)
                     for piece in (piece for choice in choices for piece in choice.begin()):
                         yield piece
                 case Failed(fault=fault):
@@ -151,7 +158,7 @@ class Service:
         account.finished(choices[0].reason, total(choice.used for choice in choices))
         yield Ended(choices[0].reason, total(choice.shown for choice in choices))
 
-    async def _started(self, request_id: RequestId, placed: Placed, num_choices: int) -> Started:
+    def _started(self, request_id: RequestId, placed: Placed, num_choices: int) -> Started:
         decision = placed.decision
         return Started(
             request_id=request_id,
@@ -161,14 +168,14 @@ class Service:
             detail=decision.detail,
             replica=placed.replica,
             checkpoint=placed.checkpoint,
-            stand_in=await self._is_stand_in(decision.size),
+            stand_in=self._is_stand_in(decision.size),
             created=int(self._clock.time()),
             num_choices=num_choices,
         )
 
-    async def _is_stand_in(self, size: Size) -> bool:
+    def _is_stand_in(self, size: Size) -> bool:
         if size not in self._stand_in:  # a slot keeps its checkpoint as long as the cluster lives
-            self._stand_in.update({state.size: state.stand_in for state in (await self._router.status()).sizes})
+            self._stand_in.update({state.size: state.stand_in for state in self._router.overview().sizes})
         return self._stand_in.get(size, False)
 
     def _target(self, model: str) -> tuple[Size | None, Tier | None]:

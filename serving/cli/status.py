@@ -6,8 +6,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from model.instruments import PARTS
 from serving.cli.remote import Remote
-from serving.cli.words import curl_line, shown_name
+from serving.cli.words import curl_line, fit_at_once, memory, share, shown_name
 from serving.config import Settings
 
 
@@ -21,6 +22,7 @@ def status(url: str, as_json: bool, curl: bool, console: Console) -> int:
         console.print_json(json.dumps(answer))
     else:
         console.print(_table(answer))
+        console.print(engines(answer))
     return 0 if all(size["ready"] for size in answer["sizes"]) else 1
 
 
@@ -43,7 +45,18 @@ def limits(settings: Settings, as_json: bool, console: Console) -> int:
 
 def _table(answer: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for column in ("size", "checkpoint", "replica", "rank", "pid", "weights", "running", "waiting", "KV free"):
+    for column in (
+        "size",
+        "checkpoint",
+        "replica",
+        "rank",
+        "pid",
+        "weights",
+        "running",
+        "waiting",
+        "KV free",
+        "fit at once",
+    ):
         table.add_column(column)
     for size in answer["sizes"]:
         name = shown_name(size["checkpoint"], size["stand_in"])
@@ -58,11 +71,34 @@ def _table(answer: dict[str, Any]) -> Table:
                     replica["replica"] if first else "",
                     str(rank["rank"]),
                     str(rank["pid"]),
-                    f"{rank['weight_bytes'] / 2**20:,.1f} MiB",
+                    memory(rank["weight_bytes"]),
                     str(replica["running"]) if first else "",
                     str(replica["waiting"]) if first else "",
                     f"{replica['free_kv_tokens']:,} / {replica['total_kv_tokens']:,}" if first else "",
+                    fit_at_once(replica["capacity"]) if first else "",
                 )
+    return table
+
+
+def engines(answer: dict[str, Any]) -> Table:
+    """A line per replica: how full it is, and where the time of its steps has gone since its start."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for column in ("replica", "running/waiting", "blocks free", "cache hits", "ms per step", *PARTS):
+        table.add_column(column)
+    for replica in (replica for size in answer["sizes"] for replica in size["replicas"]):
+        stats = replica["stats"]
+        if stats is None:
+            continue
+        blocks = stats["free_blocks"] + stats["cached_blocks"]
+        all_s = sum(stats["part_s"].values())
+        table.add_row(
+            replica["replica"],
+            f"{stats['running']}/{stats['waiting']}",
+            f"{blocks:,} / {stats['total_blocks']:,}",
+            share(stats["prefix_hit_tokens"], stats["prefix_asked_tokens"]),
+            f"{all_s / stats['steps'] * 1000:.1f}" if stats["steps"] else "–",
+            *(share(stats["part_s"][part], all_s) for part in PARTS),
+        )
     return table
 
 

@@ -18,10 +18,12 @@ from serving.ask import ChatAsk, TextAsk
 from serving.asking import chat_ask, text_ask
 from serving.echo import echo
 from serving.edge import fault_of
+from serving.profiling import ProfileAsk
 from serving.rest.answer import Limits, answer
 from serving.rest.hangup import HungUp
 from serving.rest.linger import LingeringResponse
 from serving.rest.openapi import body_of, document, refusals
+from serving.rest.profiled import profiled
 from serving.rest.schemas import ChatShape, TextShape, model_object
 from serving.service import Service
 from serving.status import error_body, error_headers, status_of
@@ -56,6 +58,8 @@ def build_app(get_service: Callable[[], Service], limits: Limits | None = None) 
     sized = {"parameters": [{"name": "size", "in": "query", "required": False, "schema": {"type": "string"}}]}
     face.add(app, "GET", "/readyz", face.readyz, openapi_extra=sized, responses=refusals(404, 503))
     face.add(app, "GET", "/metrics", face.metrics)
+    wrong = refusals(400, 404, 413, 415, 429, 503)
+    face.add(app, "POST", "/admin/profile", face.profile, openapi_extra=body_of(ProfileAsk), responses=wrong)
     app.add_api_route("/healthz", healthz, methods=["GET"])
     return app
 
@@ -124,9 +128,13 @@ class RestFace:
         return _json(refusal, request_id, status_of(fault).http, error_headers(fault))
 
     async def metrics(self, _request: Request, request_id: RequestId) -> Response:
-        """Numbers of this process, in Prometheus' format."""
-        text = self.get_service().render_metrics()
+        """Numbers of this process and of every replica, in Prometheus' format."""
+        text = await self.get_service().render_metrics()
         return Response(text, headers={"x-request-id": request_id}, media_type=CONTENT_TYPE_LATEST)
+
+    async def profile(self, request: Request, request_id: RequestId) -> Response:
+        """For operators: where a replica's next seconds go, as a Chrome trace, and on demand its stacks."""
+        return await profiled(self.get_service(), request, request_id, self.limits.body)
 
     async def refuse_http(self, request: Request, error: Exception) -> Response:
         """What the framework refuses: unknown addresses and methods."""

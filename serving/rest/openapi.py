@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.ask import ChatAsk, TextAsk
+from serving.profiling import ProfileAsk
 
 _REF: Final = "#/components/schemas/{model}"
 _ERROR: Final = {
@@ -50,9 +51,10 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The whole document, with the forms of both request bodies."""
+    """The whole document, with the forms of all request bodies."""
     paths = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    _, defined = models_json_schema([(ChatAsk, "validation"), (TextAsk, "validation")], ref_template=_REF)
+    forms: list[tuple[type[BaseModel], Any]] = [(form, "validation") for form in (ChatAsk, TextAsk, ProfileAsk)]
+    _, defined = models_json_schema(forms, ref_template=_REF)
     schemas = paths.setdefault("components", {}).setdefault("schemas", {})
     schemas |= defined["$defs"] | {"Error": _ERROR}
     return paths

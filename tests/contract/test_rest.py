@@ -170,7 +170,7 @@ async def test_a_client_that_leaves_closes_the_generator(faces: Faces, script: S
     writer.close()
     await faces.settle(1)
     assert faces.router.closed == [faces.router.submitted[0].request_id]
-    assert b"gemmule_in_flight_requests 0.0" in faces.service.render_metrics()
+    assert b"gemmule_in_flight_requests 0.0" in await faces.service.render_metrics()
 
 
 async def test_waiting_clients_get_headers_and_comments() -> None:
@@ -245,3 +245,28 @@ async def test_metrics_count_what_happened() -> None:
         "gemmule_in_flight_requests 0.0",
     ):
         assert line in text
+
+
+async def test_metrics_show_every_replica_that_is_there(faces: Faces) -> None:
+    faces.router.num_replicas = {Size.B2: 2, Size.B9: 0}
+    text = (await faces.http.get("/metrics")).text
+    for line in (
+        'gemmule_engine_running{replica="2b#0",size="2b"} 3.0',
+        'gemmule_engine_running{replica="2b#1",size="2b"} 3.0',
+        'gemmule_engine_waiting{replica="27b#0",size="27b"} 2.0',
+        'gemmule_engine_blocks{replica="2b#0",size="2b",state="free"} 700.0',
+        'gemmule_engine_blocks{replica="2b#0",size="2b",state="cached"} 200.0',
+        'gemmule_engine_blocks{replica="2b#0",size="2b",state="used"} 100.0',
+        'gemmule_engine_memory_bytes{replica="2b#0",size="2b",what="kv"}',
+        'gemmule_engine_preemptions_total{replica="2b#0",size="2b"} 4.0',
+        'gemmule_engine_prefix_tokens_total{replica="2b#0",result="hit",size="2b"} 30.0',
+        'gemmule_engine_prefix_tokens_total{replica="2b#0",result="asked",size="2b"} 120.0',
+        'gemmule_engine_draft_tokens_total{replica="2b#0",result="accepted",size="2b"} 5.0',
+        'gemmule_engine_step_seconds_total{part="forward",replica="2b#0",size="2b"} 8.0',
+        'gemmule_engine_steps_total{replica="2b#0",size="2b"} 1000.0',
+        'gemmule_engine_tokens_total{kind="output",replica="2b#0",size="2b"} 1200.0',
+    ):
+        assert line in text
+    assert 'size="9b"} 3.0' not in text
+    faces.router.num_replicas = {}
+    assert 'replica="2b#1"' not in (await faces.http.get("/metrics")).text

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import openai
@@ -119,6 +120,27 @@ def test_status_and_models_commands_print_json(served: Served) -> None:
     models = run("models", "--json")
     assert isinstance(models, list)
     assert {slot["size"]: slot["degree"] for slot in models} == {"2b": 1, "9b": 1, "27b": 2}
+
+
+def test_a_profile_of_a_running_replica_is_a_trace(served: Served, tmp_path: Path) -> None:
+    out = tmp_path / "trace.json"
+    words = ["profile", "--size", "27b", "--seconds", "2", "--stacks", "--json", "--out", str(out)]
+    body = {"model": "27b", "messages": QUESTION, "stream": True, "max_tokens": 2000, "ignore_eos": True}
+    with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=60) as response:
+        next(response.iter_lines())
+        done = subprocess.run(
+            [sys.executable, "-m", "serving.main", *words, "--url", served.url],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+    facts = json.loads(done.stdout)
+    assert facts["replica"].startswith("27b#")
+    assert facts["steps"] > 10
+    assert facts["part_share"]["forward"] > 0.3
+    events = json.loads(out.read_text())["traceEvents"]
+    assert {"step", "schedule", "forward", "sample", "publish"} <= {event["name"] for event in events}
+    assert "Stepper.step (model/stepper.py)" in (tmp_path / "trace.stacks.txt").read_text()
+    metrics = httpx.get(f"{served.url}/metrics", timeout=10).text
+    assert f'gemmule_engine_steps_total{{replica="{facts["replica"]}",size="27b"}}' in metrics
 
 
 def test_evaluate_prints_a_gradient_on_unseen_tasks(served: Served) -> None:

@@ -10,15 +10,19 @@ from cluster.snapshot import (
     Decision,
     Placed,
     Reason,
+    ReplicaStats,
     RouteFacts,
     SizeState,
     SizeStatus,
     Snapshot,
 )
 from model.config import CONTEXT_TOKENS, Size
-from model.errors import Fault, GemmuleError
+from model.errors import Code, Fault, GemmuleError
 from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
+from model.instruments import StepRecord
+from model.profile import Profile
 from model.request import GenerationRequest, RequestId
+from model.stats import EngineStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class ScriptedRouter:
     submitted: list[GenerationRequest] = field(default_factory=list)
     facts: list[RouteFacts] = field(default_factory=list)
     closed: list[RequestId] = field(default_factory=list)  # ended by the caller before the last event
+    profiled: set[str] = field(default_factory=set)  # replicas, now
 
     async def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
         script = self.script
@@ -110,7 +115,32 @@ class ScriptedRouter:
             )
         )
 
+    def replicas(self) -> dict[Size, tuple[str, ...]]:
+        return {
+            size: tuple(f"{size}#{index}" for index in range(self.num_replicas.get(size, 1)))
+            for size in self.cluster.sizes
+        }
+
+    async def stats(self) -> tuple[ReplicaStats, ...]:
+        return tuple(
+            ReplicaStats(size, name, some_stats()) for size, names in self.replicas().items() for name in names
+        )
+
+    async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
+        if replica in self.profiled:
+            raise GemmuleError(Fault(Code.OVERLOADED, "one at a time", "profile_running", None, seconds))
+        self.profiled.add(replica)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.profiled.discard(replica)
+        step = StepRecord(10.0, (0.001, 0.006, 0.002, 0.001), 40, 3, 2)
+        return Profile(replica, 7, 9.5, 9.5 + seconds, (step,), 0, {"engine;step": 3} if stacks else None)
+
     async def status(self) -> ClusterStatus:
+        return self.overview()
+
+    def overview(self) -> ClusterStatus:
         return ClusterStatus(
             tuple(
                 SizeStatus(
@@ -127,6 +157,16 @@ class ScriptedRouter:
                 for size, config in self.cluster.sizes.items()
             )
         )
+
+
+def some_stats() -> EngineStats:
+    """An engine that has seen some work."""
+    part_s = {"schedule": 0.5, "forward": 8.0, "sample": 1.0, "publish": 0.5}
+    return EngineStats(
+        running=3, waiting=2, free_blocks=700, cached_blocks=200, used_blocks=100, total_blocks=1000, preemptions=4,
+        prefix_hit_tokens=30, prefix_asked_tokens=120, accepted_draft_tokens=5, rejected_draft_tokens=6, steps=1000,
+        computed_tokens=9000, output_tokens=1200, part_s=part_s, weight_bytes=2**20, kv_bytes=2**21,
+    )  # fmt: skip
 
 
 def scored(token_id: int, num_top: int) -> Logprob:

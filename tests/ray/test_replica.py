@@ -139,6 +139,24 @@ async def test_logits_and_greedy_tokens_are_those_of_one_process(replica: Deploy
     await one.close()
 
 
+async def test_a_profile_of_a_busy_replica_has_its_steps_and_costs_no_answer(replica: DeploymentHandle) -> None:
+    name, before = (await replica.load.remote()).replica, (await replica.stats.remote()).stats
+    asks = [a_request(f"p{seed}", 40, seed, max_tokens=100, ignore_eos=True) for seed in range(4)]
+    answering = asyncio.gather(*(collect(replica, ask) for ask in asks))
+    profile, other = await asyncio.gather(
+        replica.profile.remote(name, 1.0, True), replica.profile.remote("27b#other", 1.0, True)
+    )
+    assert other is None
+    assert all(isinstance(events[-1], Finished) for events in await answering)
+    assert any(step.sequences == 4 for step in profile.steps)
+    assert any(line.startswith("engine;") and "Stepper.step (model/stepper.py)" in line for line in profile.stacks)
+    after = (await replica.stats.remote()).stats
+    assert after.output_tokens - before.output_tokens == 400
+    assert after.steps > before.steps
+    assert after.part_s["forward"] > before.part_s["forward"]
+    assert after.free_blocks + after.cached_blocks == after.total_blocks
+
+
 async def test_hot_requests_end_well_on_two_ranks(replica: DeploymentHandle) -> None:
     asks = [a_request(f"h{seed}", 20, 1, temperature=1.5, max_tokens=60) for seed in range(8)]
     answers = await asyncio.gather(*(collect(replica, ask) for ask in asks))

@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig, Tier
 from cluster.router import Router
-from cluster.snapshot import Hello, Placed, Reason, ReplicaStatus, RouteFacts
+from cluster.snapshot import Hello, Placed, Reason, ReplicaLoad, ReplicaStatus, RouteFacts
 from model.config import Size
 from model.errors import Code, Fault, GemmuleError
 from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
@@ -54,6 +54,9 @@ class Scripted:
             yield Finished(request.request_id, FinishReason.STOP, Usage(1, 3))
         finally:
             self._running -= 1
+
+    async def load(self) -> ReplicaLoad:
+        return ReplicaLoad(self._name, self._running, 0)
 
     async def status(self) -> ReplicaStatus:
         return ReplicaStatus(self._name, "scripted", self._running, 0, 100, 100, {}, None, ())

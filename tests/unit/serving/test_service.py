@@ -101,7 +101,7 @@ async def test_closing_early_closes_the_route_and_is_logged_as_aborted(caplog: p
         async with aclosing(service.generate(chat_ask(CHAT), ID)) as parts:
             await anext(parts)
     assert router.closed == [ID]
-    assert b'code="aborted",size="9b",tier="auto"} 1.0' in service.render_metrics()
+    assert b'code="aborted",size="9b",tier="auto"} 1.0' in await service.render_metrics()
     assert caplog.records[0].finish == "aborted"
 
 
