@@ -4,6 +4,8 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -125,14 +127,24 @@ def test_status_and_models_commands_print_json(served: Served) -> None:
 def test_a_profile_of_a_running_replica_is_a_trace(served: Served, tmp_path: Path) -> None:
     out = tmp_path / "trace.json"
     words = ["profile", "--size", "27b", "--seconds", "2", "--stacks", "--json", "--out", str(out)]
-    body = {"model": "27b", "messages": QUESTION, "stream": True, "max_tokens": 2000, "ignore_eos": True}
-    with httpx.stream("POST", f"{served.url}/v1/chat/completions", json=body, timeout=60) as response:
-        next(response.iter_lines())
-        done = subprocess.run(
-            [sys.executable, "-m", "serving.main", *words, "--url", served.url],
-            capture_output=True, text=True, timeout=60, check=True,
-        )  # fmt: skip
-    facts = json.loads(done.stdout)
+    body = {"model": "27b", "messages": QUESTION, "max_tokens": 500, "ignore_eos": True}
+    done = threading.Event()
+
+    def keep_busy() -> None:  # however long the command takes to start
+        while not done.is_set():
+            httpx.post(f"{served.url}/v1/chat/completions", json=body, timeout=60).raise_for_status()
+
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(keep_busy)
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-m", "serving.main", *words, "--url", served.url],
+                capture_output=True, text=True, timeout=60, check=True,
+            )  # fmt: skip
+        finally:
+            done.set()
+        working.result()
+    facts = json.loads(ran.stdout)
     assert facts["replica"].startswith("27b#")
     assert facts["steps"] > 10
     assert facts["part_share"]["forward"] > 0.3
