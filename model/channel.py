@@ -5,6 +5,7 @@ once when the other side has died, which shared memory does not; a stopped proce
 """
 
 import os
+import select
 import socket
 import struct
 import threading
@@ -16,8 +17,11 @@ from typing import Final
 from model.world import World
 
 _LENGTH: Final = struct.Struct("<q")
+_GREETING: Final = struct.Struct("<8si")  # who we are, and which rank
+_US: Final = b"gemmule\1"
 _BUFFER_BYTES: Final = 4 << 20
 _JOIN_TIMEOUT_S: Final = 120.0
+_GREETING_TIMEOUT_S: Final = 1.0
 _PULSE_S: Final = 0.5
 
 
@@ -26,93 +30,134 @@ class GroupLostError(Exception):
 
 
 class Leader:
-    """Rank 0's side. Made after the ranks have met, so that followers find it."""
+    """Rank 0's side. Made before the ranks meet, so that followers find it."""
 
     def __init__(self, world: World, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(_address(world))
-        self._listener.listen(world.size)
-        self._world = world
-        self._followers: list[socket.socket] = []
-        self._heard_s: dict[int, float] = {}  # by position; when a follower last gave a sign
+        self._listener.listen()
+        self._size = world.size
+        self._followers: dict[int, socket.socket] = {}  # by rank
+        self._heard_s: dict[int, float] = {}  # when a follower last gave a sign
+        self._asking = threading.Lock()
         self._lost = False
 
-    def accept(self) -> None:
-        """Wait until every follower is there."""
-        self._listener.settimeout(_JOIN_TIMEOUT_S)
-        while len(self._followers) < self._world.size - 1:
-            follower, _ = self._listener.accept()
-            if _user_of(follower) != os.getuid():
-                follower.close()
+    def accept(self, timeout_s: float = _JOIN_TIMEOUT_S) -> None:
+        """Wait until every follower is there, and let nobody else in; raises `GroupLostError`."""
+        until_s = self._clock() + timeout_s
+        while missing := set(range(1, self._size)) - self._followers.keys():
+            self._listener.settimeout(max(0.001, until_s - self._clock()))
+            try:
+                peer, _ = self._listener.accept()
+            except TimeoutError as error:
+                raise GroupLostError(f"ranks {sorted(missing)} did not come within {timeout_s:.0f} s") from error
+            rank = _greeted(peer)
+            if rank not in missing:
+                peer.close()
                 continue
-            follower.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-            self._heard_s[len(self._followers)] = self._clock()
-            threading.Thread(target=self._listen, args=(len(self._followers), follower), daemon=True).start()
-            self._followers.append(follower)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+            self._followers[rank], self._heard_s[rank] = peer, self._clock()
         self._listener.close()
 
     def send(self, message: bytes) -> None:
         """To every follower; raises `GroupLostError`."""
         framed = _LENGTH.pack(len(message)) + message
         try:
-            for follower in self._followers:
+            for follower in self._followers.values():
                 follower.sendall(framed)
         except OSError as error:
             self._lost = True
             raise GroupLostError(str(error)) from error
 
     def silence_s(self) -> float:
-        """How long the quietest follower has been quiet; infinite when one is gone."""
-        if self._lost:
-            return float("inf")
-        return self._clock() - min(self._heard_s.values(), default=self._clock())
+        """How long the quietest follower has been quiet; infinite when one is gone. Any thread may ask.
+
+        Signs wait in the socket until somebody asks, so a leader that was itself stopped takes nobody for dead.
+        """
+        with self._asking:
+            for rank, follower in self._followers.items():
+                if self._signs(follower):
+                    self._heard_s[rank] = self._clock()
+            now_s = self._clock()
+            return float("inf") if self._lost else now_s - min(self._heard_s.values(), default=now_s)
 
     def close(self) -> None:
         """Followers then end by themselves."""
-        for follower in self._followers:
+        self._listener.close()
+        for follower in self._followers.values():
             with suppress(OSError):
                 follower.shutdown(socket.SHUT_RDWR)
             follower.close()
 
-    def _listen(self, position: int, follower: socket.socket) -> None:
-        with suppress(OSError):
-            while follower.recv(64):
-                self._heard_s[position] = self._clock()
+    def _signs(self, follower: socket.socket) -> bool:
+        """Whether it gave any since the last time; notes its end."""
+        heard = False
+        try:
+            while follower.recv(4096, socket.MSG_DONTWAIT):
+                heard = True
+        except BlockingIOError:
+            return heard
+        except OSError:
+            pass
         self._lost = True
+        return heard
 
 
 class Follower:
-    """The side of a rank above 0."""
+    """The side of a rank above 0; `gone` is set once rank 0 is, whatever this rank is doing."""
 
     def __init__(self, world: World) -> None:
+        self.gone = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         self._socket.connect(_address(world))
+        if _user_of(self._socket) != os.getuid():
+            self._socket.close()
+            raise GroupLostError("another user listens in rank 0's place")
+        self._socket.sendall(_GREETING.pack(_US, world.rank))
         threading.Thread(target=self._pulse, daemon=True, name="pulse").start()
 
     def receive(self) -> bytes | None:
         """The next message; None when rank 0 is gone."""
-        head = self._exactly(_LENGTH.size)
-        return None if head is None else self._exactly(_LENGTH.unpack(head)[0])
+        head = _exactly(self._socket, _LENGTH.size)
+        return None if head is None else _exactly(self._socket, _LENGTH.unpack(head)[0])
 
     def close(self) -> None:
         """Rank 0 hears of it at once."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
-    def _exactly(self, size: int) -> bytes | None:
-        parts, missing = [], size
-        with suppress(OSError):
-            while missing and (part := self._socket.recv(missing)):
-                parts.append(part)
-                missing -= len(part)
-        return None if missing else b"".join(parts)
-
     def _pulse(self) -> None:
-        with suppress(OSError):
-            while True:
-                self._socket.send(b".")
-                time.sleep(_PULSE_S)
+        hung_up = select.poll()
+        with suppress(OSError, ValueError):
+            hung_up.register(self._socket, 0)  # nothing but the other side's end
+            while not hung_up.poll(_PULSE_S * 1000):
+                with suppress(BlockingIOError):  # nobody has asked for long: there are signs enough
+                    self._socket.send(b".", socket.MSG_DONTWAIT)
+        self.gone.set()
+
+
+def _greeted(peer: socket.socket) -> int | None:
+    """The rank at the other end, or None for anybody else: another user, or a process that lost its way."""
+    if _user_of(peer) != os.getuid():
+        return None
+    peer.settimeout(_GREETING_TIMEOUT_S)
+    greeting = _exactly(peer, _GREETING.size)
+    peer.settimeout(None)
+    who, rank = _GREETING.unpack(greeting) if greeting else (b"", -1)
+    return rank if who == _US else None
+
+
+def _exactly(source: socket.socket, size: int) -> bytes | None:
+    """So many bytes, or None when the other side ends before."""
+    parts, missing = [], size
+    with suppress(OSError):
+        while missing and (part := source.recv(missing)):
+            parts.append(part)
+            missing -= len(part)
+    return None if missing else b"".join(parts)
 
 
 def _address(world: World) -> str:

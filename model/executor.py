@@ -11,6 +11,7 @@ from model.runner import Runner
 from model.world import World
 
 _SILENCE_S: Final = 5.0  # a rank that gives no sign for so long is stopped or gone; a slow one still gives them
+_GRACE_S: Final = 2.0  # for a last step that rank 0 still takes part in
 
 
 class Executor:
@@ -54,8 +55,9 @@ class FollowerLoop:
         self._thread.start()
 
     def wait(self) -> None:
-        """Until the loop has ended."""
-        self._thread.join()
+        """Until rank 0 is gone. A collective that it died in never ends, and is left where it is."""
+        self._follower.gone.wait()
+        self._thread.join(_GRACE_S)
 
     def _follow(self) -> None:
         torch.set_num_threads(self._threads)  # OpenMP's number belongs to a thread

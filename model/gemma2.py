@@ -51,6 +51,7 @@ class Gemma2:
     layers: tuple[Layer, ...]
     embedding: Weight  # [V, E], whole on every rank; the head too where nothing is split
     head: Weight  # [V, E], or its share of E
+    head_start: int  # the first of E that the share takes
     norm: torch.Tensor  # [E]
     kv_heads: int
     head_dim: int
@@ -69,19 +70,8 @@ class Gemma2:
         return max(layer.window for layer in self.layers)
 
 
-def share_of_head(x: torch.Tensor, head: Weight, rank: int, degree: int) -> torch.Tensor:
-    """The columns of x [R, E] that this rank's part of the head takes."""
-    if not head.reduced:
-        return x
-    if x.shape[1] != head.width * degree:
-        raise ValueError(f"a head of {x.shape[1]} inputs is not split evenly over {degree} ranks")
-    return x[:, rank * head.width : (rank + 1) * head.width].contiguous()
-
-
 @torch.inference_mode()
-def forward(
-    model: Gemma2, ops: Ops, caches: list[Any], batch: Batch, reduce: Reduce, rank: int = 0, degree: int = 1
-) -> torch.Tensor:
+def forward(model: Gemma2, ops: Ops, caches: list[Any], batch: Batch, reduce: Reduce) -> torch.Tensor:
     """Soft-capped fp32 logits [R, V] of the rows that want them; writes the step's keys and values."""
     at = torch.from_numpy(batch.positions).long().to(model.cosine.device)
     rotation = model.cosine[at], model.sine[at]  # [T, D / 2]
@@ -97,6 +87,7 @@ def forward(
     if not len(batch.logit_rows):  # a prompt that goes on in the next step
         return x.new_empty(0, model.head.rows)
     rows = x[torch.from_numpy(batch.logit_rows).long().to(x.device)]  # [R, E]
-    h = share_of_head(ops.norm(rows, model.norm, model.eps), model.head, rank, degree)
-    logits = ops.linear(h, model.head)
+    h = ops.norm(rows, model.norm, model.eps)
+    share = slice(model.head_start, model.head_start + model.head.width)  # ranks may have unequal shares
+    logits = ops.linear(h[:, share].contiguous(), model.head)
     return ops.soft_cap(reduce(logits) if model.head.reduced else logits, model.final_cap)

@@ -39,8 +39,7 @@ class Runner:
 
     def run(self, batch: Batch) -> torch.Tensor:
         """Logits [R, V] of the rows that want them, the same on every rank."""
-        world = self._world
-        return forward(self.model, self._ops, self._caches, batch, self._reduce, world.rank, world.size)
+        return forward(self.model, self._ops, self._caches, batch, self._reduce)
 
     def _reduce(self, part: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks, in place."""

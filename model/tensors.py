@@ -4,7 +4,7 @@ import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import torch
 from safetensors import safe_open
@@ -57,13 +57,17 @@ class FileTensors:
 
 
 class RandomTensors:
-    """Weights of given shapes that no file holds: the same numbers for the same name, place and shape."""
+    """Weights of given shapes that no file holds: the same numbers for the same name, place and shape.
 
-    _NUMBERS = 1 << 20
+    A matrix is one endless noise, read in circles from a place that the name decides. Rows are most often a view of it,
+    so that 27 · 10⁹ numbers cost no more than their packing; the circle's length is prime, so no row comes again.
+    """
+
+    _CIRCLE: Final = 4_194_301
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], scale: float = 0.02) -> None:
         self._shapes = shapes
-        self._noise = torch.randn(self._NUMBERS, generator=torch.Generator().manual_seed(0)) * scale
+        self._noise = torch.randn(self._CIRCLE, generator=torch.Generator().manual_seed(0)) * scale
 
     def names(self) -> set[str]:
         """As given."""
@@ -74,15 +78,19 @@ class RandomTensors:
         return self._shapes[name]
 
     def read(self, name: str, rows: slice, columns: slice | None = None) -> torch.Tensor:
-        """A stretch of one noise, begun at a place that name and row decide: fast, and nothing repeats side by side."""
-        first, end = rows.start or 0, min(rows.stop or self._shapes[name][0], self._shapes[name][0])
+        """Not to be written to: it may be the noise itself."""
+        first, end, _ = rows.indices(self._shapes[name][0])
         if len(self._shapes[name]) == 1:
             return torch.zeros(end - first)  # a norm that changes nothing
         width = self._shapes[name][1]
-        seed = zlib.crc32(name.encode())
-        lines = [self._line(seed + row * 40_503, width) for row in range(first, end)]
-        return torch.stack(lines)[:, columns or slice(None)]
+        stretch = self._stretch(zlib.crc32(name.encode()) + first * width, (end - first) * width)
+        return stretch.view(end - first, width)[:, columns or slice(None)]
 
-    def _line(self, at: int, width: int) -> torch.Tensor:
-        start = at % (self._NUMBERS - width)
-        return self._noise[start : start + width]
+    def _stretch(self, start: int, count: int) -> torch.Tensor:
+        """So many numbers from there on."""
+        start %= self._CIRCLE
+        if start + count <= self._CIRCLE:
+            return self._noise[start : start + count]
+        rest = count - (self._CIRCLE - start)
+        rounds, last = divmod(rest, self._CIRCLE)
+        return torch.cat([self._noise[start:], *[self._noise] * rounds, self._noise[:last]])
