@@ -11,6 +11,8 @@ from model.config import Dtype
 from model.linear import GROUP, PANEL, Kind, Weight
 
 _DTYPES: Final = {Kind.FP32: torch.float32, Kind.BF16: torch.bfloat16, Kind.INT8: torch.int8, Kind.INT4: torch.uint8}
+_DENSE_NUMBERS: Final = 2**25
+"""Numbers of a quantized weight that are fp32 at a time: 128 MiB, where the 27B's whole head would be 4.7 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class Cache:
 class PlainOps:
     """See `model.ops.Ops`. Weights lie row by row; int4 as two nibbles a byte, scales [rows, width / 32]."""
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", dense_numbers: int = _DENSE_NUMBERS) -> None:
         self._device = device
+        self._dense_numbers = dense_numbers
 
     def empty(self, kind: Kind, rows: int, width: int, reduced: bool = False) -> Weight:
         """Memory only."""
@@ -79,9 +82,15 @@ class PlainOps:
         return self._dense(weight, ids.to(self._device)).float() * normaliser
 
     def linear(self, x: torch.Tensor, weight: Weight) -> torch.Tensor:
-        """Computed in the weight's own floating type."""
-        dense = self._dense(weight, slice(None))
-        return linear(x.to(dense.dtype), dense).float()
+        """Computed in the weight's own floating type; of a quantized one, which becomes fp32, a few rows at a time."""
+        if weight.kind in (Kind.FP32, Kind.BF16):
+            return linear(x.to(weight.data.dtype), weight.data).float()
+        out = x.new_empty(len(x), weight.rows)
+        step = max(1, self._dense_numbers // weight.width)
+        for start in range(0, weight.rows, step):
+            rows = slice(start, start + step)
+            out[:, rows] = linear(x, self._dense(weight, rows))
+        return out
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         """A new tensor."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from cluster.local import Endpoint, Progress, StartError, ray_here, run
 from serving.cli.doctor import machine_checks
 from serving.cli.remote import Remote, RemoteError
-from serving.cli.words import curl_line, shown_name
+from serving.cli.words import curl_line, fit_at_once, memory, shown_name
 from serving.config import Settings
 from serving.ingress import GRPC_SERVICER_FUNCTIONS, application
 
@@ -97,18 +97,19 @@ def _announce(settings: Settings, console: Console, took_s: float) -> None:
     console.print(f"  REST  {url}        (API pages: {url}/docs)")
     console.print(f"  gRPC  {url.split('://')[1].rsplit(':', 1)[0]}:{settings.server.grpc_port}")
     table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for column in ("size", "checkpoint", "parameters", "ranks", "KV tokens", "8,192-token requests"):
+    for column in ("size", "checkpoint", "parameters", "ranks", "weights", "KV blocks", "fit at once, per replica"):
         table.add_column(column)
     for size in status["sizes"]:
-        kv_tokens = sum(replica["total_kv_tokens"] for replica in size["replicas"])
-        name = shown_name(size["checkpoint"], size["stand_in"])
+        first = next(iter(size["replicas"]), None)
+        capacity = first and first["capacity"]
         table.add_row(
             size["size"],
-            name,
+            shown_name(size["checkpoint"], size["stand_in"]),
             f"{size['parameters'] / 1e6:,.1f} M",
             str(size["tensor_parallel"]),
-            f"{kv_tokens:,}",
-            f"{kv_tokens / 8192:.1f} at once",
+            memory(sum(rank["weight_bytes"] for rank in first["ranks"])) if first else "–",
+            f"{capacity['kv_blocks']:,}" if capacity else "–",
+            fit_at_once(capacity),
         )
     console.print(table)
     if any(size["stand_in"] for size in status["sizes"]):

@@ -61,6 +61,13 @@ def test_both_implementations_store_the_same_numbers(native: NativeOps, kind: Ki
     assert loss(ours, plain) < 0.02
 
 
+@pytest.mark.parametrize("kind", [Kind.INT8, Kind.INT4])
+def test_plain_torch_never_has_a_whole_quantized_weight_in_fp32(kind: Kind) -> None:
+    matrix, x = noise(208, 96) * 0.05, noise(5, 96, seed=2)
+    whole, sliced = PlainOps(), PlainOps(dense_numbers=50 * 96)
+    assert loss(sliced.linear(x, filled(sliced, kind, matrix)), whole.linear(x, filled(whole, kind, matrix))) < 1e-6
+
+
 @settings(max_examples=25, deadline=None)
 @given(kind=st.sampled_from(KINDS), rows=st.integers(2, 40), seed=st.integers(0, 99))
 def test_a_row_does_not_depend_on_its_neighbours(native: NativeOps, kind: Kind, rows: int, seed: int) -> None:
