@@ -123,12 +123,12 @@ def test_stacks_name_threads_and_functions_and_nothing_they_hold() -> None:
     def waits_here(secret: str) -> None:
         leave.wait()
 
-    thread = threading.Thread(target=waits_here, args=("the prompt of a stranger",), name="engine")
+    thread = threading.Thread(target=waits_here, args=("the prompt of a stranger",), name="lonely")
     thread.start()
     seen = sample_stacks(threading.Event(), 0.2, period_s=0.01)
     leave.set()
     thread.join()
-    (stack,) = [stack for stack in seen if stack.startswith("engine;")]
+    (stack,) = [stack for stack in seen if stack.startswith("lonely;")]
     assert "waits_here (tests/unit/model/test_profile.py);" in stack
     assert stack.index("waits_here") < stack.index("Event.wait (threading.py)")  # outermost first
     assert 2 <= seen[stack] <= 20
