@@ -104,6 +104,27 @@ def test_quantized_sizes_fit_their_smaller_devices_and_bf16_does_not(size: Size,
     assert estimate(shape_of(size), 1, BF16).total_bytes > published * 1e9
 
 
+@pytest.mark.parametrize(
+    ("device_gb", "size", "quantization", "degree"),
+    [
+        (8, Size.B2, None, 1),
+        (12, Size.B9, Quantization.INT4, 1),
+        (16, Size.B9, Quantization.INT8, 1),
+        (24, Size.B9, None, 1),
+        (24, Size.B27, Quantization.INT4, 1),
+        (24, Size.B27, Quantization.INT8, 2),
+        (40, Size.B27, Quantization.INT8, 1),
+        (40, Size.B27, None, 2),
+        (80, Size.B27, None, 1),
+    ],
+)
+def test_the_docs_promise_only_what_fits_with_a_full_context(
+    device_gb: int, size: Size, quantization: Quantization | None, degree: int
+) -> None:
+    """docs/real-checkpoints.md, section 3."""
+    check_memory(a_real(size), size, degree, stored(quantization), device_gb * 10**9)
+
+
 def test_the_27b_in_int4_fits_a_host_of_24_gib_at_degree_1_and_2() -> None:
     for degree in (1, 2):
         need = estimate(shape_of(Size.B27), degree, stored(Quantization.INT4, kv_tokens=1024))
