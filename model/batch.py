@@ -35,7 +35,7 @@ class Batch:
         return b"".join([head, *(array.tobytes() for array in arrays)])
 
     @staticmethod
-    def from_bytes(raw: bytes) -> "Batch":
+    def from_bytes(raw: bytes | bytearray) -> "Batch":
         """What `to_bytes` made."""
         tokens, sequences, rows, width = _HEAD.unpack_from(raw)
         numbers, parts = np.frombuffer(raw, np.int32, offset=_HEAD.size), []

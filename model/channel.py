@@ -118,7 +118,7 @@ class Follower:
         self._socket.sendall(_GREETING.pack(_US, world.rank))
         threading.Thread(target=self._pulse, daemon=True, name="pulse").start()
 
-    def receive(self) -> bytes | None:
+    def receive(self) -> bytearray | None:
         """The next message; None when rank 0 is gone."""
         head = _exactly(self._socket, _LENGTH.size)
         return None if head is None else _exactly(self._socket, _LENGTH.unpack(head)[0])
@@ -150,14 +150,14 @@ def _greeted(peer: socket.socket) -> int | None:
     return rank if who == _US else None
 
 
-def _exactly(source: socket.socket, size: int) -> bytes | None:
+def _exactly(source: socket.socket, size: int) -> bytearray | None:
     """So many bytes, or None when the other side ends before."""
-    parts, missing = [], size
+    whole = bytearray(size)  # arrays over it are writable, as torch wants them
+    rest = memoryview(whole)
     with suppress(OSError):
-        while missing and (part := source.recv(missing)):
-            parts.append(part)
-            missing -= len(part)
-    return None if missing else b"".join(parts)
+        while rest and (got := source.recv_into(rest)):
+            rest = rest[got:]
+    return None if rest else whole
 
 
 def _address(world: World) -> str:

@@ -80,7 +80,7 @@ def test_messages_arrive_whole_and_in_order() -> None:
     """Empty ones, ones of a few bytes, and ones that no buffer holds."""
     sizes = [0, 1, 7, 16_384, 3, 9_000_000, 0, 65_536]
     messages = [bytes([index]) * size for index, size in enumerate(sizes)]
-    got: list[bytes | None] = []
+    got: list[bytearray | None] = []
     with a_pair() as (leader, follower):
         reader = threading.Thread(target=lambda: got.extend(follower.receive() for _ in messages))
         reader.start()
