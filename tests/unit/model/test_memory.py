@@ -2,10 +2,13 @@
 
 from math import prod
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from transformers import AutoConfig
 
 from model.capacity import BLOCK_TOKENS, bytes_per_block, num_blocks
@@ -20,6 +23,7 @@ from model.memory import degrees, estimate, rank_shapes, split_dimension, table
 from model.plain import PlainOps
 from model.runner import BLOCK_TOKENS as RUNNER_BLOCK_TOKENS
 from model.runner import Runner
+from model.shapes import model_shape
 from model.source import EMBEDDED_FOLDER
 from model.starting import choose_ops
 from model.tensors import FileTensors
@@ -56,6 +60,26 @@ def bytes_of(model: Gemma2) -> int:
              for what in ("attention", "mlp")]  # fmt: skip
     tensors = [*norms, model.norm, model.cosine, model.sine]
     return sum(weight.num_bytes for weight in weights) + sum(tensor.nbytes for tensor in tensors)
+
+
+def rank_of_two(module: Any, world: World, dtype: torch.dtype) -> nn.Module:
+    """What DeepSpeed makes of nano-27b, by the rule that test_shapes.py holds against DeepSpeed itself."""
+    module.lm_head = nn.Linear(1, 1, bias=False, device="meta")  # no longer the embedding
+    for name, shape in rank_shapes(model_shape(module.config), world.size, world.rank).items():
+        part = nn.Parameter(torch.empty(shape, dtype=dtype, device="meta"))
+        setattr(module.get_submodule(name.removesuffix(".weight")), "weight", part)  # noqa: B010
+    return cast(nn.Module, module)
+
+
+@precision
+def test_a_rank_of_two_holds_what_was_estimated_to_the_byte(config: EngineConfig) -> None:
+    folder, ops, world = EMBEDDED_FOLDER / "nano-27b", PlainOps(), World(0, 2)
+    loaded = AutoConfig.from_pretrained(folder)
+    with FileTensors(folder) as tensors:
+        model = Loader(loaded, tensors, ops, config.dtype, config.quantization, world, split=rank_of_two).load()
+    need = estimate(model_shape(loaded), 2, config)
+    assert need.weight_bytes == bytes_of(model)
+    assert need.kv_bytes == Runner(model, ops, num_blocks(model_shape(loaded), 2, config), config.dtype, world).kv_bytes
 
 
 @precision
