@@ -13,8 +13,9 @@ from model.linear import Kind, kind_of
 
 GOLDEN_FILE: Final = "golden_logits.json"
 # fp32 on another order of summation; bf16 keeps 8 bits, and errors add up over the layers. Quantized weights differ
-# from the oracle's by what they lost: on the stand-ins at most 0.7 in int8 and 4.3 in int4 (docs/verified.md).
-TOLERANCE: Final = {Kind.FP32: 1e-3, Kind.BF16: 1.0, Kind.INT8: 2.0, Kind.INT4: 9.0}
+# from the oracle's by what they lost: on the stand-ins at most 0.071 in int8 and 0.66 in int4 (docs/precision.md). Real
+# weights have outliers that these have not, so eight times as much passes.
+TOLERANCE: Final = {Kind.FP32: 1e-3, Kind.BF16: 1.0, Kind.INT8: 0.6, Kind.INT4: 5.0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ void gemmule_pack(int kind, const float* w, void* out, void* scales, int64_t row
         case FP32: return pack_f32(w, static_cast<float*>(out), rows, k, threads);
         case BFLOAT16: return pack_bf16(w, static_cast<uint16_t*>(out), rows, k, threads);
         case EIGHT: return pack_int8(w, static_cast<int8_t*>(out), static_cast<float*>(scales), rows, k, threads);
-        default: return pack_int4(w, static_cast<uint8_t*>(out), static_cast<uint16_t*>(scales), rows, k, threads);
+        default: return pack_int4(w, static_cast<uint16_t*>(out), static_cast<uint16_t*>(scales), rows, k, threads);
     }
 }
 

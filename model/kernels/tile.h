@@ -29,7 +29,8 @@ constexpr int panels_at_once(int rows) {
 
 struct F32 {  // [panel][k][PANEL] fp32
     typedef float X;
-    static constexpr int X_STEP = 1;  // k's in one item of x
+    static constexpr bool CONVERTS = false;  // x of a single row is read as it is
+    static constexpr int64_t items(int64_t k) { return k; }  // of x
     static constexpr int64_t K_BLOCK = 64;
     static constexpr int ROWS = FEW_ROWS;
     static constexpr int STEP = 1;
@@ -46,7 +47,8 @@ struct F32 {  // [panel][k][PANEL] fp32
 
 struct BF16 {  // [panel][k / 2][PANEL][2] bf16
     typedef PairX X;
-    static constexpr int X_STEP = PAIR;
+    static constexpr bool CONVERTS = PAIR > 1;
+    static constexpr int64_t items(int64_t k) { return k / PAIR; }
     static constexpr int64_t K_BLOCK = 1024;
     static constexpr int ROWS = FEW_ROWS;
     static constexpr int STEP = 2;
@@ -70,51 +72,6 @@ struct BF16 {  // [panel][k / 2][PANEL][2] bf16
                 for (int v = 0; v < NV; v++) acc[m][p][v] += half[v] * x[(k + 1) * M + m];
 #endif
         }
-    }
-};
-
-struct INT8 {  // [panel][k][PANEL] int8, one scale per output, applied at the end
-    typedef float X;
-    static constexpr int X_STEP = 1;  // k's in one item of x
-    static constexpr int64_t K_BLOCK = 1024;
-    static constexpr int ROWS = FEW_ROWS;
-    static constexpr int STEP = 1;
-    static constexpr int64_t bytes(int64_t k) { return k * PANEL; }
-    template <int M, int P>
-    static inline void add(vf (&acc)[M][P][NV], const char* w, int64_t panel, const X* x, int64_t k, const void*, int64_t) {
-        for (int p = 0; p < P; p++)
-            for (int v = 0; v < NV; v++) {
-                vf weight = floats(widen(reinterpret_cast<const int8_t*>(w + p * panel + bytes(k) + v * LANES)));
-                for (int m = 0; m < M; m++) acc[m][p][v] += weight * x[k * M + m];
-            }
-    }
-};
-
-constexpr int GROUP = 32;  // k's that share an int4 scale
-
-static inline vf load_bf16(const uint16_t* p) { return as_floats(widen(p) << 16); }
-
-// [panel][k / 2][PANEL] two nibbles, even k low; scales [panel][k / GROUP][PANEL] bf16; w = (nibble - 8) scale
-struct INT4 {
-    typedef float X;
-    static constexpr int X_STEP = 1;  // k's in one item of x
-    static constexpr int64_t K_BLOCK = 1024;
-    static constexpr int ROWS = MAX_ROWS;
-    static constexpr int STEP = GROUP;
-    static constexpr int64_t bytes(int64_t k) { return k * PANEL / 2; }
-    template <int M, int P>
-    static inline void add(vf (&acc)[M][P][NV], const char* w, int64_t panel, const X* x, int64_t k, const void* scales, int64_t scale_panel) {
-        for (int p = 0; p < P; p++)
-            for (int v = 0; v < NV; v++) {
-                const uint16_t* at = static_cast<const uint16_t*>(scales) + p * scale_panel + k / GROUP * PANEL;
-                vf scale = load_bf16(at + v * LANES), zero = scale * -8.f;
-                for (int64_t j = k; j < k + GROUP; j += 2) {
-                    vi both = widen(reinterpret_cast<const uint8_t*>(w + p * panel + bytes(j) + v * LANES));
-                    vf even = floats(both & 15) * scale + zero, odd = floats(both >> 4) * scale + zero;
-                    for (int m = 0; m < M; m++) acc[m][p][v] += even * x[j * M + m];
-                    for (int m = 0; m < M; m++) acc[m][p][v] += odd * x[(j + 1) * M + m];
-                }
-            }
     }
 };
 
