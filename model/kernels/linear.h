@@ -13,50 +13,75 @@ static inline int even_rows(int64_t m, int64_t most) {  // rows of a tile, so th
 }
 
 template <class F>
+struct Product {  // y [m][n] = x W^T; x lies in tiles of rows, interleaved
+    const char* w;
+    const void* scales;
+    const typename F::X* x;
+    float* y;
+    int64_t m, k, n;
+    int tile_rows;
+    int64_t scale_panel() const { return k / GROUP * PANEL; }
+};
+
+// Rows as tiles read them.
+template <class F>
+static std::vector<typename F::X> interleave(const float* x, int64_t m, int64_t k, int tile_rows, int threads) {
+    std::vector<typename F::X> out(m * F::items(k));
+    const int64_t tiles = (m + tile_rows - 1) / tile_rows;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && tiles > 1)
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t row = t * tile_rows, rows = std::min<int64_t>(tile_rows, m - row);
+        for (int64_t i = 0; i < rows; i++) to_x(x + (row + i) * k, out.data() + row * F::items(k), k, rows, i);
+    }
+    return out;
+}
+
+// k's [from, to) of some panels for every row. G reads them where `weights` begins with k `base` of panel `first`.
+template <class G, class F>
+static void add_strips(const Product<F>& o, const char* weights, int64_t panel, int64_t first, int64_t count, int64_t base, int64_t from,
+                       int64_t to) {
+    for (int64_t row = 0; row < o.m; row += o.tile_rows) {
+        const int rows = static_cast<int>(std::min<int64_t>(o.tile_rows, o.m - row));
+        float* out[MAX_ROWS];
+        for (int i = 0; i < rows; i++) out[i] = o.y + (row + i) * o.n + first * PANEL;
+        strip_of<G>(rows, weights, panel, o.x + row * F::items(o.k) + F::items(base) * rows, out, count, from - base, to - base, from > 0,
+                    at_scale(o.scales, first * o.scale_panel() + base / GROUP * PANEL), o.scale_panel());
+    }
+}
+
+template <class F>
+static void add_panels(const Product<F>& o, int64_t first, int64_t count, char*) {
+    for (int64_t k = 0; k < o.k; k += F::K_BLOCK)
+        add_strips<F>(o, o.w + first * F::bytes(o.k), F::bytes(o.k), first, count, 0, k, std::min(o.k, k + F::K_BLOCK));
+}
+
+// What many rows read is opened once, into `opened`.
+static void add_panels(const Product<INT4>& o, int64_t first, int64_t count, char* opened) {
+    if (o.m <= INT4::ROWS) return add_panels<INT4>(o, first, count, opened);
+    for (int64_t k = 0; k < o.k; k += INT4::K_BLOCK) {
+        const int64_t to = std::min(o.k, k + INT4::K_BLOCK), panel = OPEN4::bytes(to - k);
+        for (int64_t p = 0; p < count; p++) INT4::open(o.w + (first + p) * INT4::bytes(o.k), k, to, opened + p * panel);
+        add_strips<OPEN4>(o, opened, panel, first, count, k, k, to);
+    }
+}
+
+template <class F>
 static void linear(const float* x, const void* w, const void* scales, float* y, int64_t m, int64_t k, int64_t n, int threads) {
     if (m == 0) return;
-    typedef typename F::X X;
-    const int64_t items = F::items(k), panels = n / PANEL, panel = F::bytes(k), scale_panel = k / GROUP * PANEL;
-    const int tile_rows = even_rows(m, F::ROWS);
-    std::vector<X> interleaved;
-    const X* xs = reinterpret_cast<const X*>(x);
+    std::vector<typename F::X> tiles;
+    Product<F> o{static_cast<const char*>(w), scales, reinterpret_cast<const typename F::X*>(x), y, m, k, n, even_rows(m, F::ROWS)};
     if (F::CONVERTS || m > 1) {
-        interleaved.resize(m * items);
-        const int64_t tiles = (m + tile_rows - 1) / tile_rows;
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1 && tiles > 1)
-        for (int64_t t = 0; t < tiles; t++) {
-            const int64_t row = t * tile_rows, rows = std::min<int64_t>(tile_rows, m - row);
-            for (int64_t i = 0; i < rows; i++) to_x(x + (row + i) * k, interleaved.data() + row * items, k, rows, i);
-        }
-        xs = interleaved.data();
+        tiles = interleave<F>(x, m, k, o.tile_rows, threads);
+        o.x = tiles.data();
     }
-    const int64_t chunk = m <= F::ROWS ? 4 : PANEL_CHUNK, chunks = (panels + chunk - 1) / chunk;
-    const bool opens = std::is_same<F, INT4>::value && m > F::ROWS;  // many rows read what is unpacked once
+    const int64_t panels = n / PANEL, chunk = m <= F::ROWS ? 4 : PANEL_CHUNK, chunks = (panels + chunk - 1) / chunk;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::vector<char> bytes(opens ? chunk * OPEN4::bytes(F::K_BLOCK) : 0);
+        std::vector<char> opened(std::is_same<F, INT4>::value ? chunk * OPEN4::bytes(F::K_BLOCK) : 0);
 #pragma omp for schedule(static)
         for (int64_t c = 0; c < chunks; c++) {
             const int64_t first = c * chunk, count = std::min(chunk, panels - first);
-            const char* weights = static_cast<const char*>(w) + first * panel;
-            for (int64_t from = 0; from < k; from += F::K_BLOCK) {
-                const int64_t to = std::min(k, from + F::K_BLOCK), opened = OPEN4::bytes(to - from);
-                if constexpr (std::is_same<F, INT4>::value)
-                    for (int64_t p = 0; opens && p < count; p++) INT4::open(weights + p * panel, from, to, bytes.data() + p * opened);
-                for (int64_t row = 0; row < m; row += tile_rows) {
-                    const int rows = static_cast<int>(std::min<int64_t>(tile_rows, m - row));
-                    float* out[MAX_ROWS];
-                    for (int i = 0; i < rows; i++) out[i] = y + (row + i) * n + first * PANEL;
-                    if constexpr (std::is_same<F, INT4>::value)
-                        if (opens) {
-                            strip_of<OPEN4>(rows, bytes.data(), opened, xs + row * items + F::items(from) * rows, out, count, 0, to - from, from > 0,
-                                            at_scale(scales, first * scale_panel + from / GROUP * PANEL), scale_panel);
-                            continue;
-                        }
-                    strip_of<F>(rows, weights, panel, xs + row * items, out, count, from, to, from > 0, at_scale(scales, first * scale_panel),
-                                scale_panel);
-                }
-            }
+            add_panels(o, first, count, opened.data());
             if (std::is_same<F, INT8>::value)
                 for (int64_t row = 0; row < m; row++)
                     for (int64_t i = first * PANEL; i < (first + count) * PANEL; i++) y[row * n + i] *= static_cast<const float*>(scales)[i];
