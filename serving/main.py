@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from serving.cli.remote import DEFAULT_URL, RemoteError
+from serving.cli.routing_commands import routing
 from serving.config import ConfigError, Settings, load
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 _bench = typer.Typer(help="Measure, by turns and beside the machine's own limits.", no_args_is_help=True)
 app.add_typer(_bench, name="bench")
+app.add_typer(routing, name="routing")
 _PIPED_WIDTH = 160  # columns where the output is no terminal
 _console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 _errors = Console(stderr=True)
@@ -124,6 +126,20 @@ def evaluate(
     from serving.cli.evaluate import evaluate as command
 
     _leave(_remote(lambda: command(url, tasks, seed, model or [], concurrency, json, plot, _console)))
+
+
+@app.command("evaluate-routing")
+def evaluate_routing(
+    data: Annotated[Path, typer.Option(help="Labelled prompts, as `gemmule routing calibrate` reads them.")],
+    splits: Annotated[int, typer.Option(min=1, help="How often to split, fit and choose.")] = 10,
+    seed: Annotated[int, typer.Option(help="Which splits are drawn.")] = 0,
+    json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot of cost and quality (PNG or SVG).")] = None,
+) -> None:
+    """Show what routing costs and keeps on prompts that were not fitted on, beside what else could be done."""
+    from serving.cli.routing import evaluate_routing as command
+
+    _leave(command(data, splits, seed, json, plot, _console))
 
 
 @app.command()

@@ -1,0 +1,241 @@
+"""Labelled prompts -> a profile. Everything that the profile claims is measured on prompts it was not fitted on."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cluster.routing.counts import NAMES
+from cluster.routing.features import Floats, Scale, Text, learn
+from cluster.routing.grams import BUCKETS
+from cluster.routing.labels import Labels
+from cluster.routing.pricing import cost
+from cluster.routing.profile import Bin, Data, Fitted, Profile, Promise
+from cluster.routing.solve import logistic, ridge, sigmoid
+from model.config import SIZES, Size
+
+MAX_PROMPTS: Final = 4000  # the fit takes their square in memory; of more, so many are drawn
+FOLDS: Final = 5
+SEED: Final = 20260101
+QUALITY_STRENGTH: Final = 0.5
+TOKENS_STRENGTH: Final = 0.7
+QUALITIES: Final = tuple(round(0.5 + 0.01 * step, 2) for step in range(51))
+# Below nothing, more is paid than a prediction justifies: the way to the largest size for every prompt.
+RATES: Final = (*-np.geomspace(1, 1e-3, 40), 0.0, *np.geomspace(1e-3, 10, 240))
+_BINS: Final = 10
+_CHUNK: Final = 4096  # features at once: inner products of all texts need no matrix of all features
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All texts as one matrix [N, P] of the features that any of them has, and their inner products [N, N]."""
+
+    scale: Scale
+    places: NDArray[np.int64]
+    values: NDArray[np.float32]
+    products: Floats
+
+
+def rows_of(texts: list[Text]) -> Rows:
+    """Learn the scale, and apply it."""
+    scale = learn(texts)
+    sparse = [scale.row(text) for text in texts]
+    seen = np.zeros(2 * BUCKETS + len(NAMES), bool)
+    for row in sparse:
+        seen[row.places[row.values != 0]] = True
+    places = np.flatnonzero(seen)
+    column = np.cumsum(seen) - 1
+    values = np.zeros((len(texts), len(places)), np.float32)
+    for number, row in enumerate(sparse):
+        known = seen[row.places]
+        values[number, column[row.places[known]]] = row.values[known]
+    products = np.ones((len(texts), len(texts)))  # the ones are the bias
+    for begin in range(0, len(places), _CHUNK):
+        part = values[:, begin : begin + _CHUNK]
+        products += part @ part.T
+    return Rows(scale, places, values, products)
+
+
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """Logit and logarithm of tokens, [N, S] each."""
+
+    logits: Floats
+    log_tokens: Floats
+
+
+def solve(products: Floats, labels: Labels, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Coefficients over `rows`, [n, S] for chances and for the logarithm of tokens."""
+    inner = products[np.ix_(rows, rows)]
+    chances = [logistic(inner, labels.right[rows, size], QUALITY_STRENGTH) for size in range(len(labels.sizes))]
+    return np.stack(chances, axis=1), ridge(inner, np.log1p(labels.output_tokens[rows]), TOKENS_STRENGTH)
+
+
+def guesses_for(products: Floats, labels: Labels, train: NDArray[np.int64], test: NDArray[np.int64]) -> Guesses:
+    """What a fit on `train` says of `test`."""
+    chances, tokens = solve(products, labels, train)
+    across = products[np.ix_(test, train)]
+    return Guesses(across @ chances, across @ tokens)
+
+
+def held_out(products: Floats, labels: Labels, within: NDArray[np.int64], seed: int = SEED) -> Guesses:
+    """For each of `within`, what a fit on the other folds says, [len(within), S]."""
+    order = np.random.default_rng(seed).permutation(len(within))
+    found = Guesses(np.empty((len(within), len(labels.sizes))), np.empty((len(within), len(labels.sizes))))
+    for fold in range(FOLDS):
+        test = np.sort(order[fold::FOLDS])
+        train = np.setdiff1d(order, test)
+        said = guesses_for(products, labels, within[train], within[test])
+        found.logits[test], found.log_tokens[test] = said.logits, said.log_tokens
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Makes guesses honest: logit -> slope x logit + shift, tokens x spread; [S] each."""
+
+    slope: Floats
+    shift: Floats
+    spread: Floats
+
+    def chances(self, guesses: Guesses) -> Floats:
+        """[N, S] in [0, 1]."""
+        return sigmoid(guesses.logits * self.slope + self.shift)
+
+    def tokens(self, guesses: Guesses) -> Floats:
+        """[N, S]."""
+        return np.exp(guesses.log_tokens) * self.spread
+
+
+def correct(guesses: Guesses, right: Floats, output_tokens: Floats) -> Correction:
+    """From guesses about prompts that were not fitted on (J. Platt, Probabilities for SV Machines, 1999)."""
+    slopes, shifts = [], []
+    for size in range(right.shape[1]):
+        raw = np.stack([guesses.logits[:, size], np.ones(len(right))], axis=1)
+        found = raw.T @ logistic(raw @ raw.T, right[:, size], 100.0)
+        slopes.append(float(found[0]))
+        shifts.append(float(found[1]))
+    spread = output_tokens.mean(axis=0) / np.exp(guesses.log_tokens).mean(axis=0)
+    return Correction(np.array(slopes), np.array(shifts), spread)
+
+
+def chosen(chances: Floats, costs: Floats, rate: float) -> NDArray[np.int64]:
+    """[N] column of the size that `cluster.routing.choice.best` takes."""
+    return np.asarray(np.argmax(chances - rate * costs, axis=1), np.int64)
+
+
+def share(chances: Floats, costs: Floats, right: Floats, rate: float) -> float:
+    """Share of the largest size's right answers at a rate: the mean of what labels and what predictions say.
+
+    The labels are right and few, the predictions smooth and a little off.
+    """
+    taken, everyone = chosen(chances, costs, rate), np.arange(len(chances))
+    counted = right[everyone, taken].sum() / right[:, -1].sum()
+    predicted = chances[everyone, taken].sum() / chances[:, -1].sum()
+    return float(counted + predicted) / 2
+
+
+def promises(chances: Floats, costs: Floats, labels: Labels) -> tuple[Promise, ...]:
+    """For each quality the highest rate at which it is kept, and what that brings."""
+    shares = np.array([share(chances, costs, labels.right, rate) for rate in RATES])
+    rates = np.array(RATES)
+    return tuple(
+        _promise(quality, float(rates[shares >= quality].max(initial=rates[0])), chances, costs, labels)
+        for quality in QUALITIES
+    )
+
+
+def _promise(quality: float, rate: float, chances: Floats, costs: Floats, labels: Labels) -> Promise:
+    everyone, taken = np.arange(len(chances)), chosen(chances, costs, rate)
+    got, most, paid = labels.right[everyone, taken], labels.right[:, -1], labels.costs
+    kept = float(got.sum() / most.sum())
+    # A ratio of two means over the same prompts: its standard error by the delta method.
+    error = 1.96 * float(np.sqrt(np.mean((got - kept * most) ** 2) / len(got))) / float(most.mean())
+    return Promise(
+        quality=quality, exchange_rate=rate, quality_share=kept, low=kept - error, high=kept + error,
+        cost_share=float(paid[everyone, taken].sum() / paid[:, -1].sum()),
+        sizes={size: float(np.mean(taken == column)) for column, size in enumerate(labels.sizes)},
+    )  # fmt: skip
+
+
+def calibration(chances: Floats, right: Floats) -> tuple[Bin, ...]:
+    """Prompts in bins of equal number by predicted chance, [N] each."""
+    order = np.argsort(chances, kind="stable")
+    return tuple(
+        Bin(predicted=float(chances[part].mean()), right=float(right[part].mean()), prompts=len(part))
+        for part in np.array_split(order, _BINS)
+        if len(part)
+    )
+
+
+def calibration_error(bins: tuple[Bin, ...]) -> float:
+    """Mean distance between predicted and right, weighed by prompts."""
+    return sum(b.prompts * abs(b.predicted - b.right) for b in bins) / sum(b.prompts for b in bins)
+
+
+def fit(labels: Labels, about: str = "", progress: Progress = lambda _: None) -> Profile:
+    """Everything: features, chances, tokens, corrections, promises."""
+    if len(labels) > MAX_PROMPTS:
+        drawn = np.random.default_rng(SEED).choice(len(labels), MAX_PROMPTS, replace=False)
+        labels = labels.take(np.sort(drawn))
+    progress("reading the prompts")
+    texts = [Text(*each) for each in zip(labels.prompts, labels.prompt_tokens.astype(int).tolist(), strict=True)]
+    rows = rows_of(texts)
+    progress("fitting on four fifths, five times")
+    everyone = np.arange(len(labels))
+    guesses = held_out(rows.products, labels, everyone)
+    correction = correct(guesses, labels.right, labels.output_tokens)
+    chances, mean_cost = correction.chances(guesses), float(labels.costs[:, -1].mean())
+    parameters = np.array([SIZES[size].parameters_e9 for size in labels.sizes])
+    costs = cost(parameters, labels.prompt_tokens[:, None], correction.tokens(guesses)) / mean_cost
+    progress("fitting on everything")
+    on_chances, on_tokens = solve(rows.products, labels, everyone)
+    both = np.concatenate([on_chances, on_tokens], axis=1)
+    bins = {size: calibration(chances[:, column], labels.right[:, column]) for column, size in enumerate(labels.sizes)}
+    return Profile(
+        about=about,
+        sizes=labels.sizes,
+        parameters_e9={size: SIZES[size].parameters_e9 for size in labels.sizes},
+        mean_cost=mean_cost,
+        data=_data(labels),
+        promises=promises(chances, costs, labels),
+        calibration=bins,
+        calibration_error={size: calibration_error(found) for size, found in bins.items()},
+        fitted=_fitted(rows, both, correction, labels.sizes),
+    )
+
+
+def _data(labels: Labels) -> Data:
+    paid = labels.costs.sum(axis=0)
+    return Data(
+        sha256=labels.sha256,
+        prompts=len(labels),
+        groups=dict(Counter(labels.groups)),
+        right_share=_by_size(labels.sizes, labels.right.mean(axis=0)),
+        cost_share=_by_size(labels.sizes, paid / paid[-1]),
+    )
+
+
+def _fitted(rows: Rows, coefficients: Floats, correction: Correction, sizes: tuple[Size, ...]) -> Fitted:
+    rarity = np.append(rows.scale.rarity, np.ones(len(NAMES)))[rows.places]
+    return Fitted(
+        buckets=BUCKETS,
+        places=rows.places.astype(np.int32),
+        rarity=rarity.astype(np.float16),
+        weights=(rows.values.T @ coefficients).astype(np.float16).reshape(-1),
+        bias=tuple(map(float, coefficients.sum(axis=0))),
+        slope=_by_size(sizes, correction.slope),
+        shift=_by_size(sizes, correction.shift),
+        spread=_by_size(sizes, correction.spread),
+        counts_mean=dict(zip(NAMES, map(float, rows.scale.mean), strict=True)),
+        counts_spread=dict(zip(NAMES, map(float, rows.scale.spread), strict=True)),
+    )
+
+
+def _by_size(sizes: tuple[Size, ...], values: Floats) -> dict[Size, float]:
+    return dict(zip(sizes, map(float, values), strict=True))

@@ -1,0 +1,145 @@
+"""A routing profile: what was learned from labelled prompts, as one file that a person can read."""
+
+import base64
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from cluster.routing.counts import NAMES
+from cluster.routing.grams import BUCKETS
+from model.config import Size
+
+FORMAT: Final = "gemmule-routing-profile/1"
+
+
+class ProfileError(ValueError):
+    """What is wrong with a profile, and what to do."""
+
+
+def _array(dtype: str) -> tuple[BeforeValidator, PlainSerializer]:
+    """Numbers of one type as base64 of their little-endian bytes."""
+
+    def decoded(value: object) -> object:
+        return np.frombuffer(base64.b64decode(value), dtype) if isinstance(value, str) else value
+
+    def encoded(values: NDArray[np.generic]) -> str:
+        return base64.b64encode(np.ascontiguousarray(values.astype(dtype)).tobytes()).decode()
+
+    return BeforeValidator(decoded), PlainSerializer(encoded)
+
+
+Places = Annotated[NDArray[np.int32], *_array("<i4")]
+Numbers = Annotated[NDArray[np.float16], *_array("<f2")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Data(_Part):
+    """What a profile was fitted on; no text of it is kept."""
+
+    sha256: str
+    prompts: int
+    groups: dict[str, int] = Field(description="Prompts of each kind.")
+    right_share: dict[Size, float]
+    cost_share: dict[Size, float] = Field(description="Cost of always taking this size, the largest size's being 1.")
+
+
+class Promise(_Part):
+    """What a rate of exchange brings, on prompts that were not fitted on."""
+
+    quality: float = Field(description="Share of the largest size's right answers that is promised.")
+    exchange_rate: float = Field(description="Chance of a right answer given up for one mean cost of the largest.")
+    quality_share: float = Field(description="Share that was kept.")
+    low: float = Field(description="95 % interval of the share, over prompts.")
+    high: float
+    cost_share: float = Field(description="Cost, always the largest size being 1.")
+    sizes: dict[Size, float] = Field(description="Share of prompts that each size answered.")
+
+
+class Bin(_Part):
+    """Prompts of about the same predicted chance."""
+
+    predicted: float
+    right: float
+    prompts: int
+
+
+class Fitted(_Part):
+    """The fitted numbers. `weights` [P, 2 S] row by row: chance of each size, then logarithm of its output tokens."""
+
+    buckets: int = Field(description="N-grams of characters fall into so many, those of words into as many.")
+    places: Places = Field(description="Features that the prompts had, [P], int32 in base64.")
+    rarity: Numbers = Field(description="Of each n-gram among them, float16 in base64; counts have 1.")
+    weights: Numbers = Field(description="[P, 2 S] row by row, float16 in base64.")
+    bias: tuple[float, ...]
+    slope: dict[Size, float] = Field(description="Of each size's logit, from prompts that were not fitted on.")
+    shift: dict[Size, float]
+    spread: dict[Size, float] = Field(description="Mean of tokens over mean of what their logarithm predicts.")
+    counts_mean: dict[str, float]
+    counts_spread: dict[str, float]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """One shape, and the counts that this version looks at."""
+        known = self.buckets == BUCKETS and tuple(self.counts_mean) == tuple(self.counts_spread) == NAMES
+        if not known:
+            raise ValueError("its features are those of another version; calibrate again")
+        if len(self.rarity) != len(self.places) or len(self.weights) != len(self.places) * len(self.bias):
+            raise ValueError("its weights and places do not fit together")
+        return self
+
+
+class Profile(_Part):
+    """One profile. `gemmule routing calibrate` makes it."""
+
+    format: Literal["gemmule-routing-profile/1"] = FORMAT
+    about: str = ""
+    sizes: tuple[Size, ...]
+    parameters_e9: dict[Size, float]
+    mean_cost: float = Field(gt=0, description="Of the largest size, in 10^9 parameters x tokens: the unit of rates.")
+    data: Data
+    promises: tuple[Promise, ...]
+    calibration: dict[Size, tuple[Bin, ...]]
+    calibration_error: dict[Size, float] = Field(description="Mean distance of predicted and right, over the bins.")
+    fitted: Fitted
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if len(self.fitted.bias) != 2 * len(self.sizes):
+            raise ValueError("it has weights for another number of sizes")
+        if not self.promises or [p.quality for p in self.promises] != sorted(p.quality for p in self.promises):
+            raise ValueError("its promises are missing or out of order")
+        return self
+
+    @property
+    def largest(self) -> Size:
+        """The size that promises are measured against."""
+        return self.sizes[-1]
+
+    def exchange_rate(self, quality: float) -> float:
+        """For a promised share of the largest size's quality; between two promises the more careful one counts."""
+        kept = (promise for promise in self.promises if promise.quality >= quality - 1e-9)
+        return next(kept, self.promises[-1]).exchange_rate
+
+    def save(self, path: Path) -> None:
+        """As JSON; a file that was there is replaced at once or not at all."""
+        made = path.with_name(path.name + ".new")
+        made.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        made.replace(path)
+
+
+def read_profile(path: Path) -> Profile:
+    """Raises `ProfileError`."""
+    try:
+        return Profile.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: cannot be read ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        raise ProfileError(f"{path}: {where}: {first['msg']}; `gemmule routing calibrate` makes a new one") from None
