@@ -8,24 +8,11 @@ from typing import Final
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 _CAPITAL: Final = re.compile(r"[A-Z]")
 _QUANTITIES: Final = frozenset(
-    [
-        "each",
-        "every",
-        "per",
-        "times",
-        "twice",
-        "half",
-        "total",
-        "left",
-        "remaining",
-        "more",
-        "less",
-        "than",
-        "sum",
-        "difference",
-        "average",
-    ]
-)
+    (
+        "each", "every", "per", "times", "twice", "half", "total", "left", "remaining", "more", "less", "than", "sum",
+        "difference", "average",
+    )
+)  # fmt: skip
 _LARGEST: Final = 1e9
 MAX_CHARACTERS: Final = 3000  # of a longer text its beginning and its end are looked at
 

@@ -24,6 +24,8 @@ class VllmRunner:
         setup = self._setup
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_kv_gib(setup)))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cpus(setup.threads))))
+        # A step of 1,024 prompt tokens took 300 s in its emulated bf16, at which it gives its worker up for dead.
+        os.environ.setdefault("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", "3600")
         import vllm
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
