@@ -4,17 +4,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cluster.routing.counts import NAMES, counts
 from cluster.routing.grams import BUCKETS, Buckets, grams
+from cluster.routing.solve import Floats
 
 WIDTH: Final = 2 * BUCKETS + len(NAMES)
 """Buckets of characters, buckets of words, counts."""
 _COUNTS_WEIGHT: Final = 0.12  # beside n-grams, whose block has length 1: n-grams decide, counts tip
 _FURTHEST: Final = 4.0  # standard deviations: a text unlike all others must not decide by its length alone
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cluster.routing.counts import NAMES
-from cluster.routing.features import Floats, Scale, Text, learn
+from cluster.routing.features import WIDTH, Scale, Text, learn
 from cluster.routing.grams import BUCKETS
 from cluster.routing.labels import Labels
+from cluster.routing.outcome import point
 from cluster.routing.pricing import cost
 from cluster.routing.profile import Bin, Data, Fitted, Profile, Promise
-from cluster.routing.solve import logistic, ridge, sigmoid
+from cluster.routing.solve import Floats, logistic, ridge, sigmoid
 from model.config import SIZES, Size
 
 MAX_PROMPTS: Final = 4000  # the fit takes their square in memory; of more, so many are drawn
@@ -26,7 +27,7 @@ QUALITIES: Final = tuple(round(0.5 + 0.01 * step, 2) for step in range(51))
 # Below nothing, more is paid than a prediction justifies: the way to the largest size for every prompt.
 RATES: Final = (*-np.geomspace(1, 1e-3, 40), 0.0, *np.geomspace(1e-3, 10, 240))
 _BINS: Final = 10
-_CHUNK: Final = 4096  # features at once: inner products of all texts need no matrix of all features
+_CHUNK: Final = 4096  # features at once: products in single precision, their sum in double
 
 Progress = Callable[[str], None]
 
@@ -45,7 +46,7 @@ def rows_of(texts: list[Text]) -> Rows:
     """Learn the scale, and apply it."""
     scale = learn(texts)
     sparse = [scale.row(text) for text in texts]
-    seen = np.zeros(2 * BUCKETS + len(NAMES), bool)
+    seen = np.zeros(WIDTH, bool)
     for row in sparse:
         seen[row.places[row.values != 0]] = True
     places = np.flatnonzero(seen)
@@ -83,14 +84,14 @@ def guesses_for(products: Floats, labels: Labels, train: NDArray[np.int64], test
     return Guesses(across @ chances, across @ tokens)
 
 
-def held_out(products: Floats, labels: Labels, within: NDArray[np.int64], seed: int = SEED) -> Guesses:
-    """For each of `within`, what a fit on the other folds says, [len(within), S]."""
-    order = np.random.default_rng(seed).permutation(len(within))
-    found = Guesses(np.empty((len(within), len(labels.sizes))), np.empty((len(within), len(labels.sizes))))
+def held_out(products: Floats, labels: Labels) -> Guesses:
+    """For each prompt, what a fit on the other folds says, [N, S]."""
+    order = np.random.default_rng(SEED).permutation(len(labels))
+    found = Guesses(np.empty(labels.right.shape), np.empty(labels.right.shape))
     for fold in range(FOLDS):
         test = np.sort(order[fold::FOLDS])
         train = np.setdiff1d(order, test)
-        said = guesses_for(products, labels, within[train], within[test])
+        said = guesses_for(products, labels, train, test)
         found.logits[test], found.log_tokens[test] = said.logits, said.log_tokens
     return found
 
@@ -152,13 +153,13 @@ def promises(chances: Floats, costs: Floats, labels: Labels) -> tuple[Promise, .
 
 def _promise(quality: float, rate: float, chances: Floats, costs: Floats, labels: Labels) -> Promise:
     everyone, taken = np.arange(len(chances)), chosen(chances, costs, rate)
-    got, most, paid = labels.right[everyone, taken], labels.right[:, -1], labels.costs
-    kept = float(got.sum() / most.sum())
+    got, most, brought = labels.right[everyone, taken], labels.right[:, -1], point(labels, taken)
+    kept = brought.quality
     # A ratio of two means over the same prompts: its standard error by the delta method.
     error = 1.96 * float(np.sqrt(np.mean((got - kept * most) ** 2) / len(got))) / float(most.mean())
     return Promise(
         quality=quality, exchange_rate=rate, quality_share=kept, low=kept - error, high=kept + error,
-        cost_share=float(paid[everyone, taken].sum() / paid[:, -1].sum()),
+        cost_share=brought.cost,
         sizes={size: float(np.mean(taken == column)) for column, size in enumerate(labels.sizes)},
     )  # fmt: skip
 
@@ -188,7 +189,7 @@ def fit(labels: Labels, about: str = "", progress: Progress = lambda _: None) ->
     rows = rows_of(texts)
     progress("fitting on four fifths, five times")
     everyone = np.arange(len(labels))
-    guesses = held_out(rows.products, labels, everyone)
+    guesses = held_out(rows.products, labels)
     correction = correct(guesses, labels.right, labels.output_tokens)
     chances, mean_cost = correction.chances(guesses), float(labels.costs[:, -1].mean())
     parameters = np.array([SIZES[size].parameters_e9 for size in labels.sizes])

@@ -8,23 +8,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.routing.features import Floats, Text
+from cluster.routing.features import Text
 from cluster.routing.fit import RATES, calibration, calibration_error, chosen, fit
 from cluster.routing.labels import Labels
+from cluster.routing.outcome import Point, point
 from cluster.routing.predictor import Predictor
 from cluster.routing.profile import Profile
+from cluster.routing.solve import Floats
 from model.config import Size
 
 TEST_PARTS: Final = 5
 QUALITIES: Final = (0.80, 0.90, 0.95, 0.98)
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Shares of always taking the largest size: its right answers, its cost."""
-
-    quality: float
-    cost: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +28,11 @@ class Kept:
     promised: float
     quality: tuple[float, ...]  # of each split
     cost: tuple[float, ...]
+
+    @property
+    def mean_quality(self) -> float:
+        """Over the splits."""
+        return float(np.mean(self.quality))
 
     @property
     def mean_cost(self) -> float:
@@ -61,13 +60,6 @@ def offers_of(profile: Profile, labels: Labels) -> tuple[Floats, Floats]:
         offers = predictor.offers(predictor.predict(Text(prompt, tokens)), tokens)
         chances[row], costs[row] = [offer.quality for offer in offers], [offer.cost for offer in offers]
     return chances, costs
-
-
-def point(labels: Labels, taken: NDArray[np.int64]) -> Point:
-    """What a choice [N] of sizes brought."""
-    everyone, paid = np.arange(len(labels)), labels.costs
-    quality = labels.right[everyone, taken].sum() / labels.right[:, -1].sum()
-    return Point(float(quality), float(paid[everyone, taken].sum() / paid[:, -1].sum()))
 
 
 @dataclass(frozen=True, slots=True)

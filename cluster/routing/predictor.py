@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cluster.routing.choice import Offer
-from cluster.routing.counts import NAMES
-from cluster.routing.features import Scale, Text
+from cluster.routing.features import WIDTH, Scale, Text
 from cluster.routing.grams import BUCKETS
 from cluster.routing.pricing import cost
 from cluster.routing.profile import Profile
@@ -29,10 +28,10 @@ class Predictor:
     def __init__(self, profile: Profile) -> None:
         fitted = profile.fitted
         self.profile = profile
-        width, outputs = 2 * BUCKETS + len(NAMES), 2 * len(profile.sizes)
-        rarity = np.zeros(width)
+        outputs = 2 * len(profile.sizes)
+        rarity = np.zeros(WIDTH)
         rarity[fitted.places] = fitted.rarity
-        self._weights = np.zeros((width, outputs))
+        self._weights = np.zeros((WIDTH, outputs))
         self._weights[fitted.places] = fitted.weights.reshape(-1, outputs)
         mean, spread = (np.array(list(each.values())) for each in (fitted.counts_mean, fitted.counts_spread))
         self._scale = Scale(rarity[: 2 * BUCKETS], mean, spread)

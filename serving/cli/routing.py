@@ -14,7 +14,7 @@ from cluster.routing.choice import best
 from cluster.routing.features import Text
 from cluster.routing.fit import MAX_PROMPTS, fit
 from cluster.routing.frontier import Frontier, cost_at, frontier, hull
-from cluster.routing.labels import LabelsError, read_labels
+from cluster.routing.labels import Labels, LabelsError, read_labels
 from cluster.routing.predictor import Predictor
 from cluster.routing.profile import Profile, ProfileError, read_profile
 
@@ -37,10 +37,8 @@ class AskedPrompt:
 def calibrate(data: Path, out: Path, about: str, as_json: bool, console: Console) -> int:
     """Fit and save; 2 when the labels are no good."""
     errors = Console(stderr=True)
-    try:
-        labels = read_labels(data)
-    except LabelsError as error:
-        errors.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
+    labels = _labels(data, errors)
+    if labels is None:
         return 2
     if len(labels) > MAX_PROMPTS:
         errors.print(f"[yellow]![/] {MAX_PROMPTS} of {len(labels)} prompts are drawn and fitted on", highlight=False)
@@ -72,10 +70,8 @@ def evaluate_routing(data: Path, splits: int, seed: int, as_json: bool, plot: Pa
     """The frontier of cost and quality on held-out prompts."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     errors = Console(stderr=True)
-    try:
-        labels = read_labels(data)
-    except LabelsError as error:
-        errors.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
+    labels = _labels(data, errors)
+    if labels is None:
         return 2
     with Progress(*columns, console=errors) as progress:
         bar = progress.add_task("fitting, and choosing for other prompts", total=splits)
@@ -88,6 +84,15 @@ def evaluate_routing(data: Path, splits: int, seed: int, as_json: bool, plot: Pa
         _plot(found, plot)
         console.print(f"plot written to {plot}", highlight=False)
     return 0
+
+
+def _labels(path: Path, errors: Console) -> Labels | None:
+    """None, and the reason said, when the file is no good."""
+    try:
+        return read_labels(path)
+    except LabelsError as error:
+        errors.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
+        return None
 
 
 def _decision(predictor: Predictor, rate: float, prompt: AskedPrompt) -> dict[str, Any]:
@@ -137,7 +142,7 @@ def _frontier_table(found: Frontier) -> Table:
         rivals = (cost_at(found.curves[name], kept.promised) for name in ("random mix", "threshold"))
         spread = (sum((cost - kept.mean_cost) ** 2 for cost in kept.cost) / len(kept.cost)) ** 0.5
         table.add_row(
-            f"{kept.promised:.2f}", f"{sum(kept.quality) / len(kept.quality):.3f}", f"{min(kept.quality):.3f}",
+            f"{kept.promised:.2f}", f"{kept.mean_quality:.3f}", f"{min(kept.quality):.3f}",
             f"{kept.mean_cost:.3f}", f"{spread:.3f}", *("–" if cost is None else f"{cost:.3f}" for cost in rivals),
         )  # fmt: skip
     (oracle,) = found.curves["oracle"]
@@ -164,7 +169,7 @@ def _plot(found: Frontier, path: Path) -> None:
         axes.annotate(size, (point.cost, point.quality), xytext=(6, -12), textcoords="offset points")
     for kept in found.kept:
         axes.errorbar(
-            kept.mean_cost, sum(kept.quality) / len(kept.quality), fmt="o", color="tab:blue",
+            kept.mean_cost, kept.mean_quality, fmt="o", color="tab:blue",
             xerr=[[kept.mean_cost - min(kept.cost)], [max(kept.cost) - kept.mean_cost]], capsize=3,
         )  # fmt: skip
     axes.set(xlabel="cost, always the largest size = 1", ylabel="right answers, the largest size's = 1", xlim=(0, 1.05))

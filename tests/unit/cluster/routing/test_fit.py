@@ -10,8 +10,9 @@ import pytest
 from cluster.routing.choice import best
 from cluster.routing.features import Text
 from cluster.routing.fit import chosen, fit, rows_of
-from cluster.routing.frontier import cost_at, frontier, offers_of, point
+from cluster.routing.frontier import cost_at, frontier, offers_of
 from cluster.routing.labels import Labels, LabelsError, read_labels
+from cluster.routing.outcome import point
 from cluster.routing.predictor import Predictor
 from cluster.routing.profile import Profile, ProfileError, read_profile
 from cluster.routing.solve import logistic, ridge, sigmoid
