@@ -14,7 +14,7 @@ typedef float PairX;
 constexpr int PAIR = 1;
 #endif
 // Rows of a tile, as many as keep their sums in registers: with two more of 16 registers GCC 12 spills them (40 GFLOP/s
-// instead of 75 on a Zen 3 core), which only the nibbles' unpacking outweighs.
+// instead of 75 on a Zen 3 core).
 #if defined(__AVX512F__)
 constexpr int FEW_ROWS = 6, ACCUMULATORS = 24;
 #else

@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
 
 from model.config import EngineConfig
 from model.engine import Engine
@@ -16,6 +20,11 @@ from model.source import EMBEDDED_FOLDER
 FOLDER = EMBEDDED_FOLDER / "nano-27b"
 CONFIG = EngineConfig(max_running=16, max_waiting=64, kv_tokens=16_384, max_step_tokens=256)
 GREEDY = SamplingParams(16, temperature=0.0)
+
+
+def an_oracle() -> Any:
+    """transformers' own Gemma 2 in fp32, whose attention is the plain one."""
+    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, attn_implementation="eager").eval()
 
 
 @asynccontextmanager

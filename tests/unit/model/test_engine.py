@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from model.config import EngineConfig, Quantization
 from model.engine import Engine
@@ -25,6 +24,7 @@ from tests.unit.model.engines import (
     GREEDY,
     a_prompt,
     a_request,
+    an_oracle,
     ask,
     collect,
     fault_reason,
@@ -57,7 +57,7 @@ async def cramped() -> AsyncIterator[Engine]:
 
 @pytest.fixture(scope="module")
 def oracle() -> Any:
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, attn_implementation="eager").eval()
+    return an_oracle()
 
 
 def oracle_answer(oracle: Any, ids: tuple[int, ...], num: int) -> list[int]:

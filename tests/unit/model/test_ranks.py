@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
 from model.config import EngineConfig, Quantization
 from model.engine import Engine
@@ -25,6 +24,7 @@ from tests.unit.model.engines import (
     GREEDY,
     a_prompt,
     a_request,
+    an_oracle,
     ask,
     collect,
     fault_reason,
@@ -53,7 +53,7 @@ def group() -> Iterator[Group]:
 
 @pytest.fixture(scope="module")
 def oracle() -> Any:
-    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, attn_implementation="eager").eval()
+    return an_oracle()
 
 
 def test_every_prompt_position_has_the_oracles_probability(group: Group, oracle: Any) -> None:
