@@ -76,9 +76,14 @@ def decode_step(shape: ModelShape, dtype: str, workload: Workload) -> Step:
     """One step with all requests in the middle of their answers."""
     context = workload.input_tokens + workload.output_tokens / 2
     weights = linear_parameters(shape) + head_parameters(shape)
-    kv = workload.concurrency * context * kv_bytes_per_token(shape, dtype)
     flops = workload.concurrency * (2.0 * weights + _attention_flops(shape) * context)
-    return Step(weight_bytes(shape, dtype) + kv, flops)
+    return Step(weight_bytes(shape, dtype) + kv_bytes(shape, dtype, workload), flops)
+
+
+def kv_bytes(shape: ModelShape, dtype: str, workload: Workload) -> float:
+    """Keys and values that a decode step reads, all requests in the middle of their answers."""
+    context = workload.input_tokens + workload.output_tokens / 2
+    return workload.concurrency * context * kv_bytes_per_token(shape, dtype)
 
 
 def ideal_s(shape: ModelShape, dtype: str, workload: Workload, machine: Machine) -> float:
@@ -90,11 +95,9 @@ def ideal_s(shape: ModelShape, dtype: str, workload: Workload, machine: Machine)
     return prefill_s + (workload.output_tokens - 1) * step_s
 
 
-def read_share(shape: ModelShape, dtype: str, workload: Workload, machine: Machine, itl_s: float) -> float:
-    """Share of the read bandwidth that steps of `itl_s` seconds use for weights, keys and values."""
-    if itl_s <= 0:
-        return 0.0
-    return decode_step(shape, dtype, workload).num_bytes / itl_s / machine.read_bytes_per_s
+def read_share(step_bytes: float, machine: Machine, itl_s: float) -> float:
+    """Share of the read bandwidth that steps of `itl_s` seconds use."""
+    return step_bytes / itl_s / machine.read_bytes_per_s if itl_s > 0 else 0.0
 
 
 def _attention_flops(shape: ModelShape) -> float:

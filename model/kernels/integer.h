@@ -88,17 +88,19 @@ struct OPEN4 : Integer {
     static constexpr int64_t bytes(int64_t k) { return k * PANEL; }
     template <int M, int P>
     static inline void add(vf (&acc)[M][P][NV], const char* w, int64_t panel, const X* x, int64_t k, const void* scales, int64_t scale_panel) {
-        add_scaled(acc, x + items(k) * M, scales, scale_panel, k,
-                   [=](int i, int p, int v) { return widen_pairs(w + p * panel + bytes(k + 2 * i) + v * LANES * 2); });
+        const X* group = x + items(k) * M;
+        add_scaled(acc, group, scales, scale_panel, k, [=](vi (&sums)[M][P][NV]) {
+            add_group(sums, group, [=](int i, int p, int v) { return widen_pairs(w + p * panel + bytes(k + 2 * i) + v * LANES * 2); });
+        });
     }
     // The eights that a nibble is too large by come off where the sum starts.
-    template <int M, int P, class Weights>
-    static inline void add_scaled(vf (&acc)[M][P][NV], const X* group, const void* scales, int64_t scale_panel, int64_t k, Weights weights) {
+    template <int M, int P, class Add>
+    static inline void add_scaled(vf (&acc)[M][P][NV], const X* group, const void* scales, int64_t scale_panel, int64_t k, Add add_products) {
         vi sums[M][P][NV];
         for (int m = 0; m < M; m++)
             for (int p = 0; p < P; p++)
                 for (int v = 0; v < NV; v++) sums[m][p][v] = vi{} + group[PAIRS * M + m];
-        add_group(sums, group, weights);
+        add_products(sums);
         for (int p = 0; p < P; p++)
             for (int v = 0; v < NV; v++) {
                 const vf scale = load_bf16(static_cast<const uint16_t*>(scales) + p * scale_panel + k / GROUP * PANEL + v * LANES);
@@ -111,19 +113,26 @@ struct OPEN4 : Integer {
 // w = (nibble - 8) scale
 struct INT4 : Integer {
     static constexpr int64_t bytes(int64_t k) { return k * PANEL / 2; }
-    static inline vs nibbles(const char* fours, int n) {
-        return (vs)((*reinterpret_cast<const vus*>(fours) >> static_cast<uint16_t>(4 * n)) & static_cast<uint16_t>(15));
-    }
+    static inline vs nibbles(vus fours, int n) { return (vs)((fours >> static_cast<uint16_t>(4 * n)) & static_cast<uint16_t>(15)); }
+    static inline vus fours_at(const char* w, int64_t k, int v) { return *reinterpret_cast<const vus*>(w + bytes(k) + v * LANES * 4); }
     template <int M, int P>
     static inline void add(vf (&acc)[M][P][NV], const char* w, int64_t panel, const X* x, int64_t k, const void* scales, int64_t scale_panel) {
-        OPEN4::add_scaled(acc, x + items(k) * M, scales, scale_panel, k, [=](int i, int p, int v) {
-            return nibbles(w + p * panel + bytes(k + i / 4 * 8) + v * LANES * 4, i % 4);
+        const X* group = x + items(k) * M;
+        OPEN4::add_scaled(acc, group, scales, scale_panel, k, [=](vi (&sums)[M][P][NV]) {
+            for (int i = 0; i < PAIRS; i += 4)
+                for (int p = 0; p < P; p++)
+                    for (int v = 0; v < NV; v++) {
+                        const vus fours = fours_at(w + p * panel, k + 2 * i, v);  // loaded once: one row waits for memory
+                        for (int n = 0; n < 4; n++)
+                            for (int m = 0; m < M; m++)
+                                sums[m][p][v] = add_pairs(sums[m][p][v], nibbles(fours, n), group[(i + n) * M + m]);
+                    }
         });
     }
     static void open(const char* w, int64_t from, int64_t to, char* out) {  // one panel's k's
         for (int64_t k = from; k < to; k += 8)
             for (int i = 0; i < 4; i++)
-                for (int v = 0; v < NV; v++, out += LANES * 2) narrow_pairs(nibbles(w + bytes(k) + v * LANES * 4, i), out);
+                for (int v = 0; v < NV; v++, out += LANES * 2) narrow_pairs(nibbles(fours_at(w, k, v), i), out);
     }
 };
 
