@@ -11,6 +11,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig, SizeConfig
+from cluster.forecast import profile_of
 from cluster.placement import bundles
 from cluster.replica import Replica
 from cluster.router import Router
@@ -37,6 +38,7 @@ class Face(Protocol):
 
 def build(config: ClusterConfig, face: type[Face], settings_json: str, ingress_replicas: int = 1) -> Application:
     """The application graph: a deployment per size, and the ingress that holds a handle to each of them."""
+    profile_of(config)  # whatever is wrong with it is better said here than by every ingress replica
     config_json = config.model_dump_json()
     handles = {str(size): _engine(size, sized, config.token_env) for size, sized in config.sizes.items()}
     return _ingress(face, ingress_replicas).bind(settings_json, config_json, handles)
@@ -85,7 +87,8 @@ def _ingress(face: type[Face], copies: int) -> serve.Deployment:
         ) -> None:
             config = ClusterConfig.model_validate_json(config_json)
             by_size = {Size(name): handle for name, handle in handles.items()}
-            router = Router(config, by_size, {size: _named(size, config.sizes[size]) for size in by_size})
+            names = {size: _named(size, config.sizes[size]) for size in by_size}
+            router = Router(config, by_size, names, profile_of(config))
             await router.start()
             face.__init__(self, settings_json, router)
 

@@ -37,13 +37,6 @@ class AutoscaleConfig(_Branch):
         return self
 
 
-class ExpectedQuality(_Branch):
-    """Share of answers that are right, by predicted difficulty: linear between `easy` (0) and `hard` (1)."""
-
-    easy: float = Field(ge=0, le=1, description="Share right at difficulty 0.")
-    hard: float = Field(ge=0, le=1, description="Share right at difficulty 1.")
-
-
 class SizeConfig(_Branch):
     """One size: which weights, how sharded, how many replicas, what it costs."""
 
@@ -60,22 +53,67 @@ class SizeConfig(_Branch):
     engine: EngineConfig = Field(EngineConfig(), description="Settings of each replica's engine.")
     replicas: AutoscaleConfig = Field(AutoscaleConfig(), description="Bounds and pace of scaling.")
     usd_per_mtoken: float = Field(gt=0, description="Price of a million output tokens; a prompt token costs a quarter.")
-    quality: ExpectedQuality = Field(description="Expected quality by difficulty, as `gemmule evaluate` measures it.")
+
+
+class Cascade(StrEnum):
+    """Whether a smaller size may answer first, its answer then deciding whether a larger one takes over."""
+
+    OFF = "off"
+    ON = "on"  # whenever the tier would take a larger size
+    AUTO = "auto"  # where it is expected to be worth more than either size alone
 
 
 class TierConfig(_Branch):
     """What a tier promises."""
 
     quality_share: float = Field(
-        ge=0, le=1, description="Share of the largest size's expected quality that a chosen size must reach."
+        ge=0, le=1, description="Share of the largest size's right answers that is promised at the least cost; 0 none."
     )
+    cascade: Cascade = Field(Cascade.AUTO, description="Let a smaller size answer first and look: off, on or auto.")
     sizes: tuple[Size, ...] = Field(
         (Size.B2, Size.B9, Size.B27), min_length=1, description="Sizes that may answer for this tier."
     )
 
 
+class GuardAction(StrEnum):
+    """What happens to an answer that runs away."""
+
+    OFF = "off"
+    STOP = "stop"
+    ESCALATE = "escalate"  # to a larger size while nothing was sent, else stop
+
+
+class GuardConfig(_Branch):
+    """Answers of a tier that repeat themselves, or grow past every use."""
+
+    action: GuardAction = Field(GuardAction.ESCALATE, description="off, stop, or escalate where that is possible.")
+    length_factor: float = Field(
+        4.0, gt=1, description="Times the predicted length from which an answer counts as running away."
+    )
+    least_tokens: int = Field(256, ge=1, description="Answers shorter than this never count as too long.")
+
+
+class CascadeConfig(_Branch):
+    """What escalation may cost at most."""
+
+    drafts: bool = Field(True, description="Let the larger size verify the smaller one's tokens, not start anew.")
+    hold_tokens: int = Field(
+        64, ge=1, description="Tokens of a stream that are held back at most until the smaller answer is judged."
+    )
+    max_sizes: int = Field(2, ge=1, le=3, description="Sizes that one request may set to work.")
+    max_output_factor: float = Field(
+        2.0, ge=1, description="Tokens that all sizes together may write for a request, as a multiple of its limit."
+    )
+
+
 class RoutingConfig(_Branch):
-    """When a size counts as under pressure, and how long answers may take."""
+    """How sizes are chosen, when one counts as under pressure, and how long answers may take."""
+
+    profile: str | None = Field(
+        None, description="Routing profile: `embedded`, `gemma-2` or a file; none takes what fits the served sizes."
+    )
+    cascade: CascadeConfig = Field(CascadeConfig(), description="Bounds of escalation.")
+    guard: GuardConfig = Field(GuardConfig(), description="What counts as running away, and what happens then.")
 
     spill_load: float = Field(
         1.0, gt=0, description="Ongoing requests per decoding slot from which a tier spills to a neighbour."
@@ -87,22 +125,15 @@ class RoutingConfig(_Branch):
     max_timeout_s: float = Field(3600, gt=0, le=86_400, description="Longest deadline; longer ones are cut to it.")
 
 
-def _size(name: str, usd: float, easy: float, hard: float, degree: int = 1) -> SizeConfig:
-    return SizeConfig(
-        source=f"embedded:{name}",
-        tensor_parallel=degree,
-        usd_per_mtoken=usd,
-        quality=ExpectedQuality(easy=easy, hard=hard),
-        replicas=AutoscaleConfig(),
-    )
+def _size(name: str, usd: float, degree: int = 1) -> SizeConfig:
+    return SizeConfig(source=f"embedded:{name}", tensor_parallel=degree, usd_per_mtoken=usd, replicas=AutoscaleConfig())
 
 
-# Prices in the ratio of the real sizes' parameters (2.61 : 9.24 : 27.23), since serving cost follows them. Quality by
-# hand after the family's REPORT.md: near 0 are dates and facts, near 1 arithmetic; a fitted profile will replace it.
+# Prices in the ratio of the real sizes' parameters (2.61 : 9.24 : 27.23), since serving cost follows them.
 EMBEDDED_SIZES = {
-    Size.B2: _size("nano-2b", 0.10, 0.98, 0.05),
-    Size.B9: _size("nano-9b", 0.35, 0.99, 0.40),
-    Size.B27: _size("nano-27b", 1.04, 0.99, 0.90, degree=2),
+    Size.B2: _size("nano-2b", 0.10),
+    Size.B9: _size("nano-9b", 0.35),
+    Size.B27: _size("nano-27b", 1.04, degree=2),
 }
 DEFAULT_TIERS = {
     Tier.ECONOMY: TierConfig(quality_share=0.0),

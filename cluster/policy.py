@@ -1,105 +1,191 @@
-"""Which size works on a request: pure functions of the request's facts, the cluster's state and the configuration."""
+"""Which size works on a request: pure functions of the request's facts, the cluster's state and the rules."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 from typing import Final
 
-from cluster.config import ClusterConfig, ExpectedQuality, Tier
-from cluster.snapshot import Decision, Reason, RouteFacts, Shed, SizeState, Snapshot
+from cluster.config import Cascade, TierConfig
+from cluster.limits import affordable, in_time, output_tokens_within
+from cluster.routing.choice import Offer, Plan, best, plan, worth
+from cluster.rules import Rules
+from cluster.snapshot import Decision, Reason, RouteFacts, Shed, SizeState, Snapshot, Unaffordable
 from model.config import Size
 
 _BACKLOG_RETRY_S: Final = 2.0
 _START_RETRY_S: Final = 5.0
 
 
-def expected(quality: ExpectedQuality, difficulty: float) -> float:
-    """Expected share of right answers at a difficulty in [0, 1]; linear between the configured ends."""
-    return quality.easy + (quality.hard - quality.easy) * difficulty
-
-
-def choose(facts: RouteFacts, now: Snapshot, config: ClusterConfig) -> Decision | Shed:
+def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | Unaffordable:
     """The size for a request, or why it is refused now.
 
-    An explicit size is obeyed or refused, never changed. A tier takes the cheapest size whose expected quality keeps
-    its promise; if that size is under pressure the tier spills to the nearest allowed size with room, larger first
-    because a larger size keeps the promise too; if it has no replica the tier falls back in the same order.
+    An explicit size is obeyed or refused, and changed only where the request allows it. A tier takes the plan that is
+    worth most at its promise's rate of exchange, among what the request's limits leave: a cost limit leaves the
+    cheaper sizes, a deadline the larger ones that make it. If the size wanted is under pressure the tier spills to the
+    nearest allowed one with room, larger first because that keeps the promise too; if it has no replica the tier falls
+    back in the same order.
     """
-    quality = {state.size: expected(config.sizes[state.size].quality, facts.difficulty) for state in now.sizes}
     if facts.size is not None:
-        return _explicit(facts.size, now, config, quality)
+        return _explicit(facts, facts.size, now, rules)
     if facts.tier is None:
         raise ValueError("a request names a size or a tier")
-    tier = config.tiers[facts.tier]
-    allowed = sorted((state for state in now.sizes if state.size in tier.sizes), key=lambda s: s.usd_per_mtoken)
-    floor = tier.quality_share * max(quality.values())
-    wanted, reason, detail = _wanted(allowed, quality, floor, facts.tier)
-    for state in _nearest(allowed, wanted):
+    tier = rules.tiers[facts.tier]
+    states = [state for state in now.sizes if state.size in tier.sizes]
+    allowed = {state.size for state in states}
+    offers = affordable([offer for offer in facts.offers if offer.size in allowed], facts, rules.unit_usd)
+    if not offers:
+        return _unaffordable(facts, facts.offers[0], rules)
+    wanted = _wanted(facts, tier, offers, now, rules)
+    within = [state for state in states if any(offer.size is state.size for offer in offers)]
+    placed = _placed(facts, wanted, within, rules)
+    return _capped(placed, facts, now) if isinstance(placed, Decision) else placed
+
+
+def exchange_rate(facts: RouteFacts, tier: TierConfig, waived: bool, rules: Rules) -> float:
+    """What a chance of a right answer may cost for this request; infinite where nothing is promised."""
+    share = tier.quality_share if facts.limits.min_quality is None else facts.limits.min_quality
+    if share <= 0 or (waived and facts.limits.min_quality is None):
+        return inf
+    return rules.rate(facts.tier, share, _cascades(facts, tier, rules))
+
+
+def _cascades(facts: RouteFacts, tier: TierConfig, rules: Rules) -> bool:
+    """Limits leave no room for a second size: what it costs and takes is known too late."""
+    bound = facts.limits.max_cost_usd is not None or facts.limits.deadline_s is not None
+    may = facts.cascade and tier.cascade is not Cascade.OFF and not bound
+    return may and rules.routing.cascade.max_sizes > 1 and bool(rules.judges)
+
+
+def _wanted(facts: RouteFacts, tier: TierConfig, offers: Sequence[Offer], now: Snapshot, rules: Rules) -> Decision:
+    """What the tier would take on an empty cluster."""
+    waived = facts.tier in now.waived
+    rate = exchange_rate(facts, tier, waived, rules)
+    found = _plan(facts, tier, offers, rate, now, rules)
+    timely = in_time(offers, found.first, facts, now)
+    if timely is not found.first:
+        found = Plan(timely, None, found.worth)
+    reason = Reason.CHEAPEST
+    free = best([offer for offer in facts.offers if offer.size in tier.sizes], rate)
+    if waived and facts.limits.min_quality is None:
+        reason = Reason.BROWNED_OUT
+    elif timely is not free.size and not found.then:
+        reason = Reason.LIMITED
+    decision = Decision(found.first, facts.tier, reason, "", facts.offers, found.then, rate)
+    return replace(decision, detail=_words(decision, facts))
+
+
+def _plan(
+    facts: RouteFacts, tier: TierConfig, offers: Sequence[Offer], rate: float, now: Snapshot, rules: Rules
+) -> Plan:
+    alone = plan(offers, rate)
+    if rate == inf or not _cascades(facts, tier, rules):
+        return alone
+
+    def has_room(size: Size) -> bool:
+        state = now[size]
+        return bool(state.num_replicas) and state.load < rules.routing.spill_load
+
+    def foreseen(small: Offer, large: Offer) -> float:
+        judge = rules.judges.get(small.size)
+        if judge is None or large.size not in judge.rescue or not has_room(large.size):
+            return -inf
+        return judge.foreseen(small, large, rate)
+
+    if tier.cascade is Cascade.AUTO:
+        return plan(offers, rate, foreseen)
+    first = offers[0]
+    forced = first.size is not alone.first and foreseen(first, next(o for o in offers if o.size is alone.first)) > -inf
+    return Plan(first.size, alone.first, alone.worth) if forced else alone
+
+
+def _placed(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], rules: Rules) -> Decision | Shed:
+    """Where there is room for it."""
+    by_size = {state.size: state for state in states}
+    target = by_size[wanted.size]
+    for state in _nearest(states, target):
         if state.num_replicas == 0 and not state.wakes:
             continue
-        if state.load >= config.routing.spill_load and state.num_replicas:
+        if state.load >= rules.routing.spill_load and state.num_replicas:
             continue
-        if state is not wanted:
-            reason, detail = _moved(wanted, state)
-        return Decision(state.size, facts.tier, reason, detail, quality)
-    return _crowded(allowed, wanted, facts, config, quality)
+        return wanted if state is target else _moved(wanted, target, state)
+    return _crowded(facts, wanted, states, rules)
 
 
-def _wanted(
-    allowed: Sequence[SizeState], quality: Mapping[Size, float], floor: float, tier: Tier
-) -> tuple[SizeState, Reason, str]:
-    """The size the tier would take on an empty cluster."""
-    # A hair of tolerance, so that a share of exactly 1.0 is met by the best size despite rounding.
-    good = [state for state in allowed if quality[state.size] >= floor - 1e-9]
-    if good:
-        state = good[0]
-        return (
-            state,
-            Reason.CHEAPEST,
-            (
-                f"{state.size} is the cheapest size that keeps {tier}'s promise "
-                f"(expected {quality[state.size]:.2f}, needed {floor:.2f})"
-            ),
-        )
-    state = max(allowed, key=lambda s: quality[s.size])
-    return state, Reason.BEST, f"no size of {tier} is expected to reach {floor:.2f}; {state.size} comes nearest"
-
-
-def _nearest(allowed: Sequence[SizeState], wanted: SizeState) -> list[SizeState]:
+def _nearest(states: Sequence[SizeState], wanted: SizeState) -> list[SizeState]:
     """The wanted size, then larger ones from near to far, then smaller ones from near to far."""
-    index = allowed.index(wanted)
-    return [*allowed[index:], *reversed(allowed[:index])]
+    index = states.index(wanted)
+    return [*states[index:], *reversed(states[:index])]
 
 
-def _moved(wanted: SizeState, to: SizeState) -> tuple[Reason, str]:
-    if wanted.num_replicas == 0:
-        return Reason.FELL_BACK, f"{wanted.size} has no replica; {to.size} answers meanwhile"
-    return Reason.SPILLED, f"{wanted.size} is under pressure (load {wanted.load:.1f}); {to.size} has room"
+def _moved(wanted: Decision, target: SizeState, to: SizeState) -> Decision:
+    if target.num_replicas == 0:
+        reason, detail = Reason.FELL_BACK, f"{target.size} has no replica; {to.size} answers meanwhile"
+    else:
+        reason = Reason.SPILLED
+        detail = f"{target.size} is under pressure (load {target.load:.1f}); {to.size} has room"
+    return replace(wanted, size=to.size, reason=reason, detail=detail, then=None)
 
 
-def _explicit(size: Size, now: Snapshot, config: ClusterConfig, quality: Mapping[Size, float]) -> Decision | Shed:
+def _explicit(facts: RouteFacts, size: Size, now: Snapshot, rules: Rules) -> Decision | Shed | Unaffordable:
     state = now[size]
-    if state.num_replicas == 0 and not state.wakes:
-        return Shed(f"{size} is not ready yet", _START_RETRY_S, starting=True)
-    if state.num_replicas and state.load >= config.routing.max_load:
-        return Shed(f"{size} is full ({state.ongoing} requests under way)", _BACKLOG_RETRY_S, starting=False)
-    return Decision(size, None, Reason.EXPLICIT, f"{size} was asked for", quality)
+    if not affordable([facts.offer(size)], facts, rules.unit_usd):
+        return _unaffordable(facts, facts.offer(size), rules)
+    asked = Decision(size, None, Reason.EXPLICIT, f"{size} was asked for", facts.offers)
+    if facts.allow_fallback:
+        offers = affordable(facts.offers, facts, rules.unit_usd)
+        placed = _placed(facts, asked, [now[offer.size] for offer in offers], rules)
+    elif state.num_replicas == 0 and not state.wakes:
+        placed = Shed(f"{size} is not ready yet", _START_RETRY_S, starting=True)
+    elif state.num_replicas and state.load >= rules.routing.max_load:
+        placed = Shed(f"{size} is full ({state.ongoing} requests under way)", _BACKLOG_RETRY_S, starting=False)
+    else:
+        placed = asked
+    return _capped(placed, facts, now) if isinstance(placed, Decision) else placed
 
 
-def _crowded(
-    allowed: Sequence[SizeState],
-    wanted: SizeState,
-    facts: RouteFacts,
-    config: ClusterConfig,
-    quality: Mapping[Size, float],
-) -> Decision | Shed:
+def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], rules: Rules) -> Decision | Shed:
     """Everything allowed is under pressure: queue at the least loaded size below the hard limit, else refuse."""
-    up = [state for state in allowed if state.num_replicas]
+    whose = facts.tier or "the request"
+    up = [state for state in states if state.num_replicas]
     if not up:
-        return Shed(f"no size of {facts.tier} is ready yet", _START_RETRY_S, starting=True)
-    best = min(up, key=lambda state: state.load)
-    if best.load >= config.routing.max_load:
-        return Shed(f"every size of {facts.tier} is full", _BACKLOG_RETRY_S, starting=False)
-    if best is wanted:
-        detail = f"every size is under pressure; {best.size} has the shortest queue and is the one wanted"
-        return Decision(best.size, facts.tier, Reason.CHEAPEST, detail, quality)
-    detail = f"every size is under pressure; {best.size} has the shortest queue"
-    return Decision(best.size, facts.tier, Reason.SPILLED, detail, quality)
+        return Shed(f"no size of {whose} is ready yet", _START_RETRY_S, starting=True)
+    least = min(up, key=lambda state: state.load)
+    if least.load >= rules.routing.max_load:
+        return Shed(f"every size of {whose} is full", _BACKLOG_RETRY_S, starting=False)
+    detail = f"every size is under pressure; {least.size} has the shortest queue"
+    if least.size is wanted.size:
+        return replace(wanted, detail=f"{detail} and is the one wanted", then=None)
+    return replace(wanted, size=least.size, reason=Reason.SPILLED, detail=detail, then=None)
+
+
+def _capped(decision: Decision, facts: RouteFacts, now: Snapshot) -> Decision:
+    """A cost limit also limits the answer, so that it holds whatever was predicted."""
+    most = output_tokens_within(facts, now[decision.size].usd_per_mtoken)
+    return decision if most is None or most >= facts.max_tokens else replace(decision, max_output_tokens=most)
+
+
+def _unaffordable(facts: RouteFacts, cheapest: Offer, rules: Rules) -> Unaffordable:
+    needs = cheapest.cost * rules.unit_usd
+    limit = facts.limits.max_cost_usd or 0.0
+    return Unaffordable(
+        f"max_cost: {limit:.3g} USD is too little, {cheapest.size} is expected to cost {needs:.3g}; raise it, or "
+        "shorten the request"
+    )
+
+
+def _words(decision: Decision, facts: RouteFacts) -> str:
+    """The reason for a person to read."""
+    offers = ", ".join(f"{o.size} {o.quality:.2f} at {o.cost:.2f}" for o in decision.offers)
+    chances = f"chance of a right answer and cost: {offers}"
+    size, whose = decision.size, facts.tier
+    if decision.reason is Reason.BROWNED_OUT:
+        return f"{whose}'s promise is waived while there is too much to do: {size} is the cheapest; {chances}"
+    if decision.reason is Reason.LIMITED:
+        return f"{size} is what the request's limits leave; {chances}"
+    if decision.then is not None:
+        return f"{size} answers first, {decision.then} takes over if that looks weak; {chances}"
+    if decision.exchange_rate == inf:
+        return f"{size} is the cheapest, and {whose} promises no quality; {chances}"
+    gain = max((worth(o, decision.exchange_rate) for o in decision.offers if o.size is not size), default=0.0)
+    lead = worth(decision.offer(size), decision.exchange_rate) - gain
+    return f"{size} is worth most at {whose}'s promise, by {lead:.2f}; {chances}"

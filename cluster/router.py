@@ -9,15 +9,22 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from cluster.cascade import answered
 from cluster.config import ClusterConfig
+from cluster.forecast import Forecast
 from cluster.lookout import Lookout
 from cluster.policy import choose
+from cluster.routing.choice import Offer
+from cluster.routing.features import Text
+from cluster.routing.profile import Profile as RoutingProfile
+from cluster.rules import rules_of
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
@@ -31,18 +38,21 @@ from cluster.snapshot import (
     SizeState,
     SizeStatus,
     Snapshot,
+    Unaffordable,
 )
+from cluster.trail import Role, Trail, Work, price
 from model.config import CONTEXT_TOKENS, Size
 from model.errors import (
     Code,
     DeadlineExceededError,
     Fault,
     GemmuleError,
+    InvalidRequestError,
     NotReadyError,
     OverloadedError,
     ReplicaLostError,
 )
-from model.events import Event, Failed, Finished
+from model.events import Event, Failed, Finished, TokenEvent, Usage
 from model.profile import Profile
 from model.request import GenerationRequest
 
@@ -50,6 +60,32 @@ log = logging.getLogger("gemmule.router")
 
 _GRACE_S: Final = 2.0  # the engine ends a late request itself; this is for an engine that cannot
 _RETRYABLE: Final = frozenset({Code.REPLICA_LOST, Code.NOT_READY, Code.OVERLOADED})
+
+
+class _Working:
+    """What one size has done so far."""
+
+    def __init__(self, prompt_tokens: int) -> None:
+        self.usage = Usage(prompt_tokens, 0)
+        self.finished = False
+
+    def see(self, item: Event) -> None:
+        """The next event."""
+        match item:
+            case TokenEvent(token_ids=ids):
+                self.usage = replace(self.usage, output_tokens=self.usage.output_tokens + len(ids))
+            case Finished(usage=usage):
+                self.usage, self.finished = usage, True
+            case _:
+                pass
+
+
+def _capped(request: GenerationRequest, decision: Decision) -> GenerationRequest:
+    """No longer than a cost limit leaves room for."""
+    most = decision.max_output_tokens
+    if most is None or most >= request.sampling.max_tokens:
+        return request
+    return replace(request, sampling=replace(request.sampling, max_tokens=most))
 
 
 class Router:
@@ -60,9 +96,12 @@ class Router:
         config: ClusterConfig,
         handles: Mapping[Size, DeploymentHandle],
         names: Mapping[Size, tuple[str, bool, int]],
+        profile: RoutingProfile,
     ) -> None:
         """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
         self._config = config
+        self._forecast = Forecast(profile, {size: sized.usd_per_mtoken for size, sized in config.sizes.items()})
+        self._rules = rules_of(config, profile, self._forecast)
         self._handles = handles
         self._names = names
         self._ongoing: Counter[Size] = Counter()
@@ -75,6 +114,10 @@ class Router:
     async def close(self) -> None:
         """Stop watching."""
         await self._lookout.close()
+
+    def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
+        """What every size is expected to make of a request, cheapest first; no waiting."""
+        return self._forecast.offers(text, max_tokens)
 
     def snapshot(self) -> Snapshot:
         """All served sizes, cheapest first."""
@@ -104,8 +147,10 @@ class Router:
         """That replica's next seconds; raises a `GemmuleError` when it is busy with another profile, or gone."""
         return await self._lookout.profile(size, replica, seconds, stacks)
 
-    async def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
-        """`Placed`, then the events of one request.
+    async def route(
+        self, facts: RouteFacts, request: GenerationRequest, trail: Trail
+    ) -> AsyncGenerator[Placed | Event, None]:
+        """`Placed`, then the events of one request; the trail learns of every size that worked on it.
 
         Raises a `GemmuleError` as long as nothing was sent: shed, no replica, lost before the first token. After that
         a loss is the last event. Before the first token a lost or full replica is tried once more: an explicit size on
@@ -113,10 +158,16 @@ class Router:
         """
         decision = self._decide(facts, without=())
         deadline_s = asyncio.get_running_loop().time() + request.timeout_s + _GRACE_S
+
+        def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
+            return self._open(to, asked, deadline_s, trail)
+
         for attempt in range(2):
             started = False
             try:
-                async with aclosing(self._open(decision, request, deadline_s)) as stream:
+                async with aclosing(
+                    answered(open_, decision, facts, _capped(request, decision), self._rules, trail)
+                ) as stream:
                     async for item in stream:
                         started = True
                         yield item
@@ -130,7 +181,9 @@ class Router:
     def _decide(self, facts: RouteFacts, without: Iterable[Size]) -> Decision:
         excluded = frozenset(without)
         now = Snapshot(tuple(state for state in self.snapshot().sizes if state.size not in excluded))
-        match choose(facts, now, self._config):
+        match choose(facts, now, self._rules):
+            case Unaffordable(message=message):
+                raise InvalidRequestError("invalid_value", "max_cost", message)
             case Shed(message=message, retry_after_s=wait_s, starting=True):
                 raise NotReadyError(message, wait_s)
             case Shed(message=message, retry_after_s=wait_s):
@@ -149,13 +202,14 @@ class Router:
             raise error
         decision = self._decide(facts, without=(failed.size,))
         detail = f"{failed.size} {error.fault.reason.replace('_', ' ')}; {decision.size} answers instead"
-        return Decision(decision.size, decision.tier, Reason.FELL_BACK, detail, decision.expected_quality)
+        return replace(decision, reason=Reason.FELL_BACK, detail=detail)
 
     async def _open(
-        self, decision: Decision, request: GenerationRequest, deadline_s: float
+        self, decision: Decision, request: GenerationRequest, deadline_s: float, trail: Trail
     ) -> AsyncGenerator[Placed | Event, None]:
         """One attempt on one size. `Placed` is held back until the first event, so that a retry stays possible."""
         size = decision.size
+        work = _Working(len(request.prompt_token_ids))
         self._ongoing[size] += 1
         stream: Any = None
         hello: Hello | None = None
@@ -171,6 +225,7 @@ class Router:
                 if isinstance(item, Hello):
                     hello = item
                     continue
+                work.see(item)
                 if not placed:
                     if isinstance(item, Failed):
                         raise GemmuleError(item.fault)
@@ -199,6 +254,10 @@ class Router:
             for event in self._end(GemmuleError(fault), request, placed, cause):
                 yield event
         finally:
+            if placed:
+                role = Role.ANSWER if work.finished else Role.LOST
+                usd = price(work.usage, self._config.sizes[size].usd_per_mtoken)
+                trail.works.append(Work(size, hello.replica if hello else str(size), role, work.usage, usd))
             self._ongoing[size] -= 1
             if stream is not None:
                 stream.cancel()  # a stream left half-read goes on to its last token otherwise

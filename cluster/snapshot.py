@@ -5,10 +5,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cluster.config import Tier
+from cluster.routing.choice import Offer
 from model.capacity import Capacity
 from model.config import Size
 from model.contract import RankReport
 from model.stats import EngineStats
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast one size answers now, from what it answered lately."""
+
+    wait_s: float  # before a request's first step
+    prompt_s_per_token: float
+    output_s_per_token: float
+
+    def answer_s(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Expected seconds to the last token."""
+        return self.wait_s + prompt_tokens * self.prompt_s_per_token + output_tokens * self.output_s_per_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,7 @@ class SizeState:
     max_context_tokens: int
     usd_per_mtoken: float
     wakes: bool = False  # no replica yet, but the first request starts one
+    pace: Pace | None = None  # None: nothing was measured yet
 
     @property
     def load(self) -> float:
@@ -31,9 +46,10 @@ class SizeState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All sizes at one instant, cheapest first."""
+    """All sizes at one instant, cheapest first, and the tiers whose promise is waived while there is too much to do."""
 
     sizes: tuple[SizeState, ...]
+    waived: frozenset[Tier] = frozenset()
 
     def __getitem__(self, size: Size) -> SizeState:
         """State of one size; KeyError when it is not served."""
@@ -51,32 +67,61 @@ class Reason(StrEnum):
     """Why a size was chosen."""
 
     EXPLICIT = "explicit"
-    CHEAPEST = "cheapest"  # cheapest size whose expected quality keeps the tier's promise
-    BEST = "best"  # no size keeps the promise: the best one allowed
+    CHEAPEST = "cheapest"  # cheapest size that is worth its price under the tier's promise
+    LIMITED = "limited"  # a limit of the request kept it from another size
+    BROWNED_OUT = "browned_out"  # the tier's promise is waived for now: the cheapest size
+    ESCALATED = "escalated"  # a smaller size's answer looked weak
     SPILLED = "spilled"  # the chosen size is under pressure, a neighbour has room
     FELL_BACK = "fell_back"  # the chosen size has no replica
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request allows. `min_quality` is a share of the largest size's quality, in place of the tier's promise."""
+
+    max_cost_usd: float | None = None
+    deadline_s: float | None = None  # seconds from now
+    min_quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RouteFacts:
-    """What the policy knows of a request. Exactly one of `size` and `tier` is set."""
+    """What the policy knows of a request. Exactly one of `size` and `tier` is set. Offers from cheap to dear."""
 
     size: Size | None
     tier: Tier | None
-    difficulty: float  # [0, 1]
+    offers: tuple[Offer, ...]
     prompt_tokens: int
     max_tokens: int
+    limits: Limits = Limits()
+    cascade: bool = True  # one answer, without its prompt scored: another size may take over
+    stream: bool = False
+    allow_fallback: bool = False  # an explicit size that cannot serve may be replaced
+
+    def offer(self, size: Size) -> Offer:
+        """Of one size."""
+        return next(offer for offer in self.offers if offer.size is size)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which size works on a request, and why in words a person can read."""
+    """Which size works on a request, and why in words a person can read.
+
+    `then` takes over when the answer of `size` looks weak; `exchange_rate` is what that is weighed with.
+    """
 
     size: Size
     tier: Tier | None
     reason: Reason
     detail: str
-    expected_quality: Mapping[Size, float]
+    offers: tuple[Offer, ...]
+    then: Size | None = None
+    exchange_rate: float = 0.0
+    max_output_tokens: int | None = None  # what a cost limit leaves room for
+
+    def offer(self, size: Size) -> Offer:
+        """Of one size."""
+        return next(offer for offer in self.offers if offer.size is size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +131,13 @@ class Shed:
     message: str
     retry_after_s: float
     starting: bool  # True: nothing is up yet; False: everything is full
+
+
+@dataclass(frozen=True, slots=True)
+class Unaffordable:
+    """Refused: no allowed size is within the request's cost limit."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

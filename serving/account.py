@@ -1,9 +1,11 @@
 """What one request comes to in the end: its log line and its metrics."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from cluster.config import Tier
 from cluster.snapshot import Placed
+from cluster.trail import Record, Trail
 from model.errors import Code
 from model.events import FinishReason, Usage
 from model.request import RequestId
@@ -18,18 +20,27 @@ class Account:
 
     request_id: RequestId
     began_s: float
-    size: str = NONE
-    tier: str = NONE
-    reason: str = NONE
-    replica: str = NONE
+    asked_tier: Tier | None = None
+    placed_on: Placed | None = None
+    trail: Trail = field(default_factory=Trail)
     code: str = Code.ABORTED.value  # until something else is known: the client left
     finish: str = Code.ABORTED.value
     ttft_s: float | None = None
     usage: Usage | None = None
 
+    @property
+    def size(self) -> str:
+        """Whose answer the client gets."""
+        return self.placed_on.decision.size if self.placed_on else NONE
+
+    @property
+    def tier(self) -> str:
+        """As asked for."""
+        return self.asked_tier or NONE
+
     def placed(self, placed: Placed, now_s: float) -> None:
         """The first event is about to go out."""
-        self.size, self.reason, self.replica = placed.decision.size, placed.decision.reason, placed.replica
+        self.placed_on = placed
         self.ttft_s = now_s - self.began_s
 
     def finished(self, reason: FinishReason, usage: Usage) -> None:
@@ -40,22 +51,39 @@ class Account:
         """It ended with an error."""
         self.code, self.finish = code.value, reason
 
-    def close(self, metrics: Metrics, now_s: float) -> None:
-        """One line, one count."""
+    def close(self, metrics: Metrics, now_s: float) -> Record:
+        """One line, one count, one record."""
         total_s = now_s - self.began_s
         metrics.ended(self.size, self.tier, self.code, total_s, self.usage)
+        metrics.worked(self.tier, self.trail.works)
+        decision = self.placed_on.decision if self.placed_on else None
         log.info(
             "request ended",
             extra={
                 "request_id": self.request_id,
                 "size": self.size,
                 "tier": self.tier,
-                "reason": self.reason,
-                "replica": self.replica,
+                "reason": decision.reason if decision else NONE,
+                "detail": decision.detail if decision else NONE,
+                "replica": self.placed_on.replica if self.placed_on else NONE,
                 "prompt_tokens": self.usage.prompt_tokens if self.usage else None,
                 "output_tokens": self.usage.output_tokens if self.usage else None,
+                "works": [f"{work.role} {work.size} {work.usage.output_tokens}" for work in self.trail.works],
+                "usd": round(self.trail.usd, 9),
                 "ttft_s": None if self.ttft_s is None else round(self.ttft_s, 4),
                 "total_s": round(total_s, 4),
                 "finish": self.finish,
             },
+        )
+        return Record(
+            request_id=self.request_id,
+            tier=self.asked_tier,
+            size=decision.size if decision else None,
+            reason=decision.reason if decision else NONE,
+            detail=decision.detail if decision else "",
+            works=tuple(self.trail.works),
+            code=self.code,
+            finish=self.finish,
+            ttft_s=self.ttft_s,
+            total_s=total_s,
         )

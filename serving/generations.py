@@ -5,7 +5,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
+from cluster.routing.choice import Offer
+from cluster.routing.features import Text
 from cluster.snapshot import ClusterStatus, Placed, ReplicaStats, RouteFacts, Snapshot
+from cluster.trail import Trail
 from model.config import Size
 from model.events import Event
 from model.profile import Profile
@@ -16,8 +19,13 @@ from serving.interleave import interleave
 class Router(Protocol):
     """Who places requests. The first item of a stream is `Placed`, or a `GemmuleError` is raised before any item."""
 
-    def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
-        """`Placed`, then events; closing the generator aborts the request everywhere.
+    def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
+        """What every served size is expected to make of a request, cheapest first; no waiting."""
+
+    def route(
+        self, facts: RouteFacts, request: GenerationRequest, trail: Trail
+    ) -> AsyncGenerator[Placed | Event, None]:
+        """`Placed`, then events; closing the generator aborts the request everywhere. The trail learns what was done.
 
         Each item may be taken by another task: no timeout or task group may stay open across a `yield`.
         """
@@ -42,20 +50,20 @@ class Router(Protocol):
 
 
 async def opened(
-    router: Router, facts: RouteFacts, request: Callable[[int], GenerationRequest], num_choices: int
+    router: Router, facts: RouteFacts, request: Callable[[int], GenerationRequest], num_choices: int, trail: Trail
 ) -> AsyncGenerator[tuple[int, Placed | Event], None]:
     """Items of all generations as they come, each with the index of its choice.
 
     The first is routed; the others follow it to its size once it is placed, so that all choices are one model's and
     find the prompt in its cache. `request` is asked when a generation is handed over, for time is running.
     """
-    first = router.route(facts, request(0))
+    first = router.route(facts, request(0), trail)
     async with aclosing(first):
         placed = await anext(first)
         yield 0, placed
         if isinstance(placed, Placed):
             facts = replace(facts, size=placed.decision.size, tier=None)
-        others = [router.route(facts, request(index)) for index in range(1, num_choices)]
+        others = [router.route(facts, request(index), trail) for index in range(1, num_choices)]
         async with aclosing(interleave([first, *others])) as items:
             async for item in items:
                 yield item

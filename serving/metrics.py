@@ -1,10 +1,12 @@
 """Numbers of one ingress process, declared once; `/metrics` renders them."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from cluster.snapshot import ReplicaStats, Snapshot
+from cluster.trail import Work
 from model.events import Usage
 from serving.engine_metrics import EngineMetrics
 
@@ -47,6 +49,17 @@ class Metrics:
         self._output_tokens = Counter(
             "gemmule_output_tokens", "Tokens of answers of finished requests.", ("size", "tier"), registry=self.registry
         )
+        works = ("size", "tier", "role")
+        self._works = Counter(
+            "gemmule_works", "Parts that a size had in requests; role says what became of it.", works,
+            registry=self.registry,
+        )  # fmt: skip
+        self._usd = Counter("gemmule_cost_usd", "Price of all work, drafts and lost work too.", works,
+            registry=self.registry)  # fmt: skip
+        self._drafted = Counter(
+            "gemmule_draft_tokens", "Draft tokens verified, by whether they were right.", ("size", "tier", "right"),
+            registry=self.registry,
+        )  # fmt: skip
         self._replicas = Gauge(
             "gemmule_replicas", "Replicas that can serve, as this process sees it.", ("size",), registry=self.registry
         )
@@ -74,6 +87,14 @@ class Metrics:
         if usage is not None:
             self._prompt_tokens.labels(size, tier).inc(usage.prompt_tokens)
             self._output_tokens.labels(size, tier).inc(usage.output_tokens)
+
+    def worked(self, tier: str, works: Sequence[Work]) -> None:
+        """Every size's part in a request."""
+        for work in works:
+            self._works.labels(work.size, tier, work.role).inc()
+            self._usd.labels(work.size, tier, work.role).inc(work.usd)
+            self._drafted.labels(work.size, tier, "yes").inc(work.usage.accepted_draft_tokens)
+            self._drafted.labels(work.size, tier, "no").inc(work.usage.rejected_draft_tokens)
 
     def refused(self, code: str) -> None:
         """A request did not pass validation."""

@@ -1,12 +1,14 @@
 """A validated ask becomes the parts of an answer: plan, route, stream; knows no protocol."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Protocol
+from typing import Final, Protocol
 
 from cluster.config import ClusterConfig, Tier
-from cluster.difficulty import difficulty
-from cluster.snapshot import ClusterStatus, Placed, RouteFacts
+from cluster.routing.features import Text
+from cluster.snapshot import ClusterStatus, Limits, Placed, RouteFacts
+from cluster.trail import Recorder
 from model.config import Size
 from model.errors import Code, DeadlineExceededError, GemmuleError, ModelNotFoundError
 from model.events import Event, Failed
@@ -17,13 +19,15 @@ from serving.account import Account
 from serving.ask import Ask
 from serving.choice import Choice, total
 from serving.generations import Router, opened
-from serving.metrics import NONE, Metrics
+from serving.metrics import Metrics
 from serving.models import ModelCard, model_cards
 from serving.parts import Ended, Part, Started
 from serving.plan import Plan, plan_of
 from serving.profiling import ProfileAsk, pick
 from serving.readiness import Readiness
 from serving.spelling import Speller
+
+_OFF_LOOP_CHARACTERS: Final = 8000  # of a longer text the beginning and the end are looked at, but hashing reads it all
 
 
 class Clock(Protocol):
@@ -46,6 +50,7 @@ class Service:
         router: Router,
         clock: Clock,
         new_request_id: Callable[[], RequestId],
+        recorder: Recorder | None = None,
     ) -> None:
         self.new_request_id = new_request_id
         self.metrics = Metrics()
@@ -54,6 +59,7 @@ class Service:
         self._speller = Speller(prompter)
         self._router = router
         self._clock = clock
+        self._recorder = recorder
         self._created = int(clock.time())
         self._readiness = Readiness(cluster)
         self._stand_in: dict[Size, bool] = {}
@@ -76,7 +82,9 @@ class Service:
             account.failed(Code.INTERNAL, Code.INTERNAL.value)
             raise
         finally:
-            account.close(self.metrics, self._clock.monotonic())
+            record = account.close(self.metrics, self._clock.monotonic())
+            if self._recorder is not None:
+                self._recorder.record(record)
 
     async def models(self) -> list[ModelCard]:
         """Sizes, cheapest first, then tiers."""
@@ -104,16 +112,9 @@ class Service:
 
     async def _parts(self, ask: Ask, account: Account) -> AsyncGenerator[Part, None]:
         size, tier = self._target(ask.model)
-        account.tier = tier or NONE
+        account.asked_tier = tier
         plan = await plan_of(ask, self._prompter, self._speller)
-        prompt = plan.prompt
-        facts = RouteFacts(
-            size=size,
-            tier=tier,
-            difficulty=difficulty(prompt.last_user_text, prompt.num_turns, len(prompt.token_ids)),
-            prompt_tokens=len(prompt.token_ids),
-            max_tokens=prompt.max_tokens,
-        )
+        facts = await self._facts(ask, size, tier, plan)
         deadline_s = account.began_s + self._timeout_s(ask)
         if deadline_s <= self._clock.monotonic():
             raise DeadlineExceededError(f"deadline_ms: {ask.deadline_ms} ms were over before work began; allow more")
@@ -123,7 +124,7 @@ class Service:
 
         try:
             async with (
-                aclosing(opened(self._router, facts, request, plan.num_choices)) as items,
+                aclosing(opened(self._router, facts, request, plan.num_choices, account.trail)) as items,
                 aclosing(self._told(items, plan, account)) as parts,
             ):
                 async for part in parts:
@@ -132,6 +133,25 @@ class Service:
             if (fault := plan.named(error.fault)) is error.fault:
                 raise
             raise GemmuleError(fault) from error
+
+    async def _facts(self, ask: Ask, size: Size | None, tier: Tier | None, plan: Plan) -> RouteFacts:
+        prompt = plan.prompt
+        tokens = len(prompt.token_ids)
+        text = Text(prompt.last_user_text, tokens, prompt.num_turns)
+        if len(text.text) > _OFF_LOOP_CHARACTERS:
+            offers = await asyncio.to_thread(self._router.offers, text, prompt.max_tokens)
+        else:
+            offers = self._router.offers(text, prompt.max_tokens)
+        return RouteFacts(
+            size=size,
+            tier=tier,
+            offers=offers,
+            prompt_tokens=tokens,
+            max_tokens=prompt.max_tokens,
+            limits=Limits(deadline_s=None if ask.deadline_ms is None else ask.deadline_ms / 1000),
+            cascade=plan.num_choices == 1 and plan.echo is None,
+            stream=ask.stream,
+        )
 
     async def _told(
         self, items: AsyncGenerator[tuple[int, Placed | Event], None], plan: Plan, account: Account

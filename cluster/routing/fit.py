@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.routing.cascading import cascaded, judged, judges
 from cluster.routing.counts import NAMES
 from cluster.routing.features import WIDTH, Scale, Text, learn
 from cluster.routing.grams import BUCKETS
 from cluster.routing.labels import Labels
-from cluster.routing.outcome import point
 from cluster.routing.pricing import cost
-from cluster.routing.profile import Bin, Data, Fitted, Profile, Promise
+from cluster.routing.profile import Bin, Data, Fitted, Profile
+from cluster.routing.promising import directly, promises
 from cluster.routing.solve import Floats, logistic, ridge, sigmoid
 from model.config import SIZES, Size
 
@@ -23,10 +24,8 @@ FOLDS: Final = 5
 SEED: Final = 20260101
 QUALITY_STRENGTH: Final = 0.5
 TOKENS_STRENGTH: Final = 0.7
-QUALITIES: Final = tuple(round(0.5 + 0.01 * step, 2) for step in range(51))
-# Below nothing, more is paid than a prediction justifies: the way to the largest size for every prompt.
-RATES: Final = (*-np.geomspace(1, 1e-3, 40), 0.0, *np.geomspace(1e-3, 10, 240))
 _BINS: Final = 10
+_FUTILE_ANSWERS: Final = 20
 _CHUNK: Final = 4096  # features at once: products in single precision, their sum in double
 
 Progress = Callable[[str], None]
@@ -125,45 +124,6 @@ def correct(guesses: Guesses, right: Floats, output_tokens: Floats) -> Correctio
     return Correction(np.array(slopes), np.array(shifts), spread)
 
 
-def chosen(chances: Floats, costs: Floats, rate: float) -> NDArray[np.int64]:
-    """[N] column of the size that `cluster.routing.choice.best` takes."""
-    return np.asarray(np.argmax(chances - rate * costs, axis=1), np.int64)
-
-
-def share(chances: Floats, costs: Floats, right: Floats, rate: float) -> float:
-    """Share of the largest size's right answers at a rate: the mean of what labels and what predictions say.
-
-    The labels are right and few, the predictions smooth and a little off.
-    """
-    taken, everyone = chosen(chances, costs, rate), np.arange(len(chances))
-    counted = right[everyone, taken].sum() / right[:, -1].sum()
-    predicted = chances[everyone, taken].sum() / chances[:, -1].sum()
-    return float(counted + predicted) / 2
-
-
-def promises(chances: Floats, costs: Floats, labels: Labels) -> tuple[Promise, ...]:
-    """For each quality the highest rate at which it is kept, and what that brings."""
-    shares = np.array([share(chances, costs, labels.right, rate) for rate in RATES])
-    rates = np.array(RATES)
-    return tuple(
-        _promise(quality, float(rates[shares >= quality].max(initial=rates[0])), chances, costs, labels)
-        for quality in QUALITIES
-    )
-
-
-def _promise(quality: float, rate: float, chances: Floats, costs: Floats, labels: Labels) -> Promise:
-    everyone, taken = np.arange(len(chances)), chosen(chances, costs, rate)
-    got, most, brought = labels.right[everyone, taken], labels.right[:, -1], point(labels, taken)
-    kept = brought.quality
-    # A ratio of two means over the same prompts: its standard error by the delta method.
-    error = 1.96 * float(np.sqrt(np.mean((got - kept * most) ** 2) / len(got))) / float(most.mean())
-    return Promise(
-        quality=quality, exchange_rate=rate, quality_share=kept, low=kept - error, high=kept + error,
-        cost_share=brought.cost,
-        sizes={size: float(np.mean(taken == column)) for column, size in enumerate(labels.sizes)},
-    )  # fmt: skip
-
-
 def calibration(chances: Floats, right: Floats) -> tuple[Bin, ...]:
     """Prompts in bins of equal number by predicted chance, [N] each."""
     order = np.argsort(chances, kind="stable")
@@ -185,8 +145,7 @@ def fit(labels: Labels, about: str = "", progress: Progress = lambda _: None) ->
         drawn = np.random.default_rng(SEED).choice(len(labels), MAX_PROMPTS, replace=False)
         labels = labels.take(np.sort(drawn))
     progress("reading the prompts")
-    texts = [Text(*each) for each in zip(labels.prompts, labels.prompt_tokens.astype(int).tolist(), strict=True)]
-    rows = rows_of(texts)
+    rows = rows_of(labels.texts)
     progress("fitting on four fifths, five times")
     everyone = np.arange(len(labels))
     guesses = held_out(rows.products, labels)
@@ -194,6 +153,7 @@ def fit(labels: Labels, about: str = "", progress: Progress = lambda _: None) ->
     chances, mean_cost = correction.chances(guesses), float(labels.costs[:, -1].mean())
     parameters = np.array([SIZES[size].parameters_e9 for size in labels.sizes])
     costs = cost(parameters, labels.prompt_tokens[:, None], correction.tokens(guesses)) / mean_cost
+    by_size = judges(chances, labels)
     progress("fitting on everything")
     on_chances, on_tokens = solve(rows.products, labels, everyone)
     both = np.concatenate([on_chances, on_tokens], axis=1)
@@ -204,11 +164,26 @@ def fit(labels: Labels, about: str = "", progress: Progress = lambda _: None) ->
         parameters_e9={size: SIZES[size].parameters_e9 for size in labels.sizes},
         mean_cost=mean_cost,
         data=_data(labels),
-        promises=promises(chances, costs, labels),
+        promises=promises(directly(chances, costs, labels), chances, labels),
         calibration=bins,
         calibration_error={size: calibration_error(found) for size, found in bins.items()},
+        useful_tokens=useful_tokens(labels),
+        judges={size: judged(judge) for size, judge in by_size.items()},
+        cascade_promises=promises(cascaded(chances, costs, labels, by_size), chances, labels) if by_size else (),
         fitted=_fitted(rows, both, correction, labels.sizes),
     )
+
+
+def useful_tokens(labels: Labels) -> dict[Size, int]:
+    """Of each size the length beyond which at most one answer in a hundred was right, of twenty at least."""
+    found: dict[Size, int] = {}
+    for column, size in enumerate(labels.sizes):
+        order = np.argsort(-labels.output_tokens[:, column], kind="stable")
+        many = np.arange(1, len(order) + 1)
+        futile = np.flatnonzero((np.cumsum(labels.right[order, column]) <= many / 100) & (many >= _FUTILE_ANSWERS))
+        if len(futile) and futile[-1] + 1 < len(order):
+            found[size] = int(labels.output_tokens[order[futile[-1] + 1], column])
+    return found
 
 
 def _data(labels: Labels) -> Data:

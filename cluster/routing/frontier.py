@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.routing.features import Text
-from cluster.routing.fit import RATES, calibration, calibration_error, chosen, fit
+from cluster.routing.fit import calibration, calibration_error, fit
 from cluster.routing.labels import Labels
 from cluster.routing.outcome import Point, point
 from cluster.routing.predictor import Predictor
 from cluster.routing.profile import Profile
+from cluster.routing.promising import RATES, chosen
 from cluster.routing.solve import Floats
 from model.config import Size
 
@@ -56,8 +56,8 @@ def offers_of(profile: Profile, labels: Labels) -> tuple[Floats, Floats]:
     """Predicted chances and costs, [N, S] each."""
     predictor = Predictor(profile)
     chances, costs = np.empty(labels.right.shape), np.empty(labels.right.shape)
-    for row, (prompt, tokens) in enumerate(zip(labels.prompts, labels.prompt_tokens.astype(int).tolist(), strict=True)):
-        offers = predictor.offers(predictor.predict(Text(prompt, tokens)), tokens)
+    for row, text in enumerate(labels.texts):
+        offers = predictor.offers(predictor.predict(text), text.prompt_tokens)
         chances[row], costs[row] = [offer.quality for offer in offers], [offer.cost for offer in offers]
     return chances, costs
 

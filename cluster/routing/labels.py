@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cluster.routing.features import Text
 from cluster.routing.pricing import cost
 from model.config import SIZES, Size
 
@@ -24,7 +25,10 @@ class LabelsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """`right` [N, S] 0 or 1, `output_tokens` [N, S], columns in the order of `sizes`; `prompt_tokens` [N]."""
+    """`right` [N, S] 0 or 1, `output_tokens` [N, S], columns in the order of `sizes`; `prompt_tokens` [N].
+
+    `evidence` [N, S, 2]: mean and least log-probability of each answer's tokens, where they are known.
+    """
 
     sizes: tuple[Size, ...]
     prompts: tuple[str, ...]
@@ -33,6 +37,8 @@ class Labels:
     output_tokens: NDArray[np.float64]
     groups: tuple[str, ...]  # of the column `dataset`, where there is one
     sha256: str
+    turns: tuple[int, ...] = ()  # of the user; empty where every prompt is a first one
+    evidence: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -47,7 +53,15 @@ class Labels:
             right=self.right[places],
             output_tokens=self.output_tokens[places],
             groups=tuple(self.groups[place] for place in places),
+            turns=tuple(self.turns[place] for place in places) if self.turns else (),
+            evidence=None if self.evidence is None else self.evidence[places],
         )
+
+    @property
+    def texts(self) -> list[Text]:
+        """What a predictor looks at."""
+        turns = self.turns or (1,) * len(self)
+        return [Text(*each) for each in zip(self.prompts, self.prompt_tokens.astype(int).tolist(), turns, strict=True)]
 
     @property
     def costs(self) -> NDArray[np.float64]:
@@ -59,6 +73,7 @@ class Labels:
 def read_labels(path: Path) -> Labels:
     """Columns `prompt` or `question`, `prompt_tokens`, and `correct_SIZE`, `out_tokens_SIZE` of each size.
 
+    Also read where they are: `dataset`, `turns`, and `logprob_mean_SIZE` with `logprob_min_SIZE` of every size.
     Raises `LabelsError` naming the row and the column.
     """
     try:
@@ -83,10 +98,18 @@ def read_labels(path: Path) -> Labels:
         output_tokens=np.stack([_numbers(path, rows, f"out_tokens_{size}") for size in sizes], axis=1),
         groups=tuple(row.get("dataset") or "all" for row in rows),
         sha256=hashlib.sha256(raw).hexdigest(),
+        turns=tuple(map(int, _numbers(path, rows, "turns"))) if "turns" in columns else (),
+        evidence=_evidence(path, rows, sizes) if f"logprob_mean_{sizes[0]}" in columns else None,
     )
 
 
-def _numbers(path: Path, rows: Sequence[dict[str, str]], column: str) -> NDArray[np.float64]:
+def _evidence(path: Path, rows: Sequence[dict[str, str]], sizes: Sequence[Size]) -> NDArray[np.float64]:
+    columns = [[f"logprob_{which}_{size}" for which in ("mean", "min")] for size in sizes]
+    values = [[_numbers(path, rows, column, -np.inf) for column in pair] for pair in columns]
+    return np.moveaxis(np.array(values), 2, 0)
+
+
+def _numbers(path: Path, rows: Sequence[dict[str, str]], column: str, least: float = 0.0) -> NDArray[np.float64]:
     values = np.empty(len(rows))
     for number, row in enumerate(rows):
         try:
@@ -94,8 +117,9 @@ def _numbers(path: Path, rows: Sequence[dict[str, str]], column: str) -> NDArray
         except (KeyError, TypeError, ValueError):
             got = row.get(column)
             raise LabelsError(f"{path}: row {number + 2}, {column}: got {got!r}, needs a number") from None
-        if not 0 <= values[number] < float("inf"):
-            raise LabelsError(f"{path}: row {number + 2}, {column}: got {row[column]!r}, needs a number of at least 0")
+        if not (least <= values[number] and np.isfinite(values[number])):
+            what = "a number" if least < 0 else f"a number of at least {least:.0f}"
+            raise LabelsError(f"{path}: row {number + 2}, {column}: got {row[column]!r}, needs {what}")
     return values
 
 

@@ -94,6 +94,18 @@ class Fitted(_Part):
         return self
 
 
+View = tuple[float, float, float, float]
+
+
+class Judged(_Part):
+    """What one size's answers tell: weights of the prediction's logit, mean and least log-probability, and a bias."""
+
+    keep: View = Field(description="Of the chance that the answer is right.")
+    rescue: dict[Size, View] = Field(description="Of the chance that a larger size's would be.")
+    right: tuple[tuple[float, float], ...] = Field(description="Mean and least log-probability of right answers.")
+    wrong: tuple[tuple[float, float], ...] = Field(description="The same of wrong ones.")
+
+
 class Profile(_Part):
     """One profile. `gemmule routing calibrate` makes it."""
 
@@ -106,6 +118,11 @@ class Profile(_Part):
     promises: tuple[Promise, ...]
     calibration: dict[Size, tuple[Bin, ...]]
     calibration_error: dict[Size, float] = Field(description="Mean distance of predicted and right, over the bins.")
+    useful_tokens: dict[Size, int] = Field(
+        {}, description="Answers of a size that were longer were next to never right; only where enough were seen."
+    )
+    judges: dict[Size, Judged] = Field({}, description="Of answers; only where log-probabilities were given.")
+    cascade_promises: tuple[Promise, ...] = Field((), description="As `promises`, a larger size taking over at times.")
     fitted: Fitted
 
     @model_validator(mode="after")
@@ -121,10 +138,11 @@ class Profile(_Part):
         """The size that promises are measured against."""
         return self.sizes[-1]
 
-    def exchange_rate(self, quality: float) -> float:
+    def exchange_rate(self, quality: float, cascade: bool = False) -> float:
         """For a promised share of the largest size's quality; between two promises the more careful one counts."""
-        kept = (promise for promise in self.promises if promise.quality >= quality - 1e-9)
-        return next(kept, self.promises[-1]).exchange_rate
+        promises = self.cascade_promises if cascade and self.cascade_promises else self.promises
+        kept = (promise for promise in promises if promise.quality >= quality - 1e-9)
+        return next(kept, promises[-1]).exchange_rate
 
     def save(self, path: Path) -> None:
         """As JSON; a file that was there is replaced at once or not at all."""

@@ -41,3 +41,17 @@ def ridge(products: Floats, values: Floats, strength: float) -> Floats:
 def sigmoid(logits: Floats) -> Floats:
     """1 / (1 + e^-x), without overflow."""
     return np.exp(-np.logaddexp(0, -logits))
+
+
+def few(features: Floats, right: Floats, strength: float) -> Floats:
+    """Weights [K] of a logistic regression on few features [N, K], by Newton's method; penalty |w|^2 / (2 strength)."""
+    weights = np.zeros(features.shape[1])
+    for _ in range(_STEPS):
+        chance = sigmoid(features @ weights)
+        gradient = features.T @ (right - chance) - weights / strength
+        slope = features.T * np.maximum(chance * (1 - chance), 1e-9) @ features + np.eye(len(weights)) / strength
+        step = np.linalg.solve(slope, gradient)
+        weights = weights + step
+        if float(np.abs(step).max()) < _SETTLED:
+            break
+    return weights

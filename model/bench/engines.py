@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -34,7 +34,7 @@ class EngineFacts:
     dtypes: tuple[str, ...]
     weight_copies: float
     fixed_bytes: int
-    bits: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    bits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def python(self, peers: Path) -> Path:
         """The interpreter that runs it."""

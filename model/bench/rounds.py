@@ -46,7 +46,7 @@ class Row:
     """One engine at one concurrency. Throughput is the rounds' median; percentiles are over all rounds' tokens.
 
     `spread` is (largest - smallest) / median throughput, `share_of_roof` the least possible time over the median time,
-    `read_share` the part of the machine's read bandwidth that the median step uses, by the bytes that this engine reads.
+    `read_share` the part of the read bandwidth that the median step uses, by the bytes that this engine reads.
     """
 
     engine: str
@@ -101,9 +101,7 @@ def row(run: Run, machine: Machine, engine: str, version: str, concurrency: int,
         itl_p99_s=percentile(itl_s, 0.99),
         ideal_s=least_s,
         share_of_roof=least_s / wall_s,
-        read_share=read_share(
-            ENGINES[engine].step_bytes(shape, run.dtype, workload), machine, percentile(itl_s, 0.5)
-        ),
+        read_share=read_share(ENGINES[engine].step_bytes(shape, run.dtype, workload), machine, percentile(itl_s, 0.5)),
         read_bytes_per_s=machine.read_bytes_per_s,
         flops_per_s=machine.flops_per_s,
         cpu=machine.cpu,

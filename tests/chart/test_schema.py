@@ -84,7 +84,7 @@ def test_a_misspelt_name_is_refused_by_name(path: Steps) -> None:
         ("config.cluster.sizes.2b.engine.dtype", "fp64"),
         ("config.cluster.sizes.2b.replicas.min_replicas", -1),
         ("config.cluster.sizes.2b.usd_per_mtoken", 0),
-        ("config.cluster.sizes.2b.quality.easy", 1.5),
+        ("config.cluster.tiers.auto.quality_share", 1.5),
         ("config.cluster.tiers.economy.sizes", ["3b"]),
         ("image.digest", "sha256:abc"),
         ("image.pullPolicy", "Sometimes"),

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from cluster.config import ClusterConfig
+from cluster.routing.choice import Offer
+from cluster.routing.features import Text
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
@@ -16,6 +18,7 @@ from cluster.snapshot import (
     SizeStatus,
     Snapshot,
 )
+from cluster.trail import Role, Trail, Work
 from model.config import CONTEXT_TOKENS, Size
 from model.errors import Code, Fault, GemmuleError
 from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
@@ -61,7 +64,15 @@ class ScriptedRouter:
     closed: list[RequestId] = field(default_factory=list)  # ended by the caller before the last event
     profiled: set[str] = field(default_factory=set)  # replicas, now
 
-    async def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
+    def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
+        """As if every size were right more often the larger it is."""
+        quality = {Size.B2: 0.5, Size.B9: 0.7, Size.B27: 0.9}
+        costs = {Size.B2: 0.1, Size.B9: 0.34, Size.B27: 1.0}
+        return tuple(Offer(size, quality[size], costs[size], min(20.0, max_tokens)) for size in self.cluster.sizes)
+
+    async def route(
+        self, facts: RouteFacts, request: GenerationRequest, trail: Trail
+    ) -> AsyncGenerator[Placed | Event, None]:
         script = self.script
         self.submitted.append(request)
         self.facts.append(facts)
@@ -72,7 +83,9 @@ class ScriptedRouter:
                 complete = True
                 raise script.refuse
             size = facts.size or Size.B9
-            decision = Decision(size, facts.tier, Reason.EXPLICIT if facts.size else Reason.CHEAPEST, "as scripted", {})
+            decision = Decision(
+                size, facts.tier, Reason.EXPLICIT if facts.size else Reason.CHEAPEST, "as scripted", facts.offers
+            )
             yield Placed(decision, f"{size}#0", f"nano-{size}")
             if script.scores and (num_top := request.sampling.prompt_logprobs) is not None:
                 ids = request.prompt_token_ids[1:]
@@ -95,6 +108,7 @@ class ScriptedRouter:
             right = min(num_tokens, len(request.draft_token_ids))
             wrong = len(request.draft_token_ids) - right
             usage = Usage(len(request.prompt_token_ids), num_tokens, script.cached_tokens, right, wrong)
+            trail.works.append(Work(size, f"{size}#0", Role.ANSWER, usage, 1e-6))
             yield Finished(request.request_id, script.reason, usage)
         finally:
             if not complete:

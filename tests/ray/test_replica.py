@@ -14,7 +14,7 @@ import torch
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from cluster.config import ExpectedQuality, SizeConfig
+from cluster.config import SizeConfig
 from cluster.placement import bundles
 from cluster.replica import Replica
 from cluster.snapshot import Hello, ReplicaStatus
@@ -35,7 +35,6 @@ CONFIG = SizeConfig(
     tensor_parallel=2,
     engine=ENGINE,
     usd_per_mtoken=1.0,
-    quality=ExpectedQuality(easy=1.0, hard=1.0),
 )
 
 

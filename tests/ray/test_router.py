@@ -10,12 +10,15 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig, Tier
+from cluster.forecast import profile_of
 from cluster.router import Router
 from cluster.snapshot import Hello, Placed, Reason, ReplicaLoad, ReplicaStatus, RouteFacts
+from cluster.trail import Trail
 from model.config import Size
 from model.errors import Code, Fault, GemmuleError
 from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
 from model.request import GenerationRequest, RequestId, SamplingParams
+from tests.unit.cluster.facts import some_offers
 
 pytestmark = pytest.mark.ray
 
@@ -74,7 +77,7 @@ async def router(ray_cluster: None) -> AsyncIterator[Router]:
             serve.run, deployment.bind(f"{size}#0", size is Size.B2), name=f"app-{size}", route_prefix=None
         )
     names = dict.fromkeys(handles, ("scripted", True, 1))
-    made = Router(ClusterConfig(), handles, names)
+    made = Router(ClusterConfig(), handles, names, profile_of(ClusterConfig()))
     await made.start()
     while not all(made.snapshot()[size].num_replicas for size in handles):
         await asyncio.sleep(0.1)
@@ -93,7 +96,7 @@ async def ready(router: Router, size: Size) -> None:
 def facts(target: Size | Tier) -> RouteFacts:
     size = target if isinstance(target, Size) else None
     tier = target if isinstance(target, Tier) else None
-    return RouteFacts(size, tier, 0.0, 1, 10)
+    return RouteFacts(size, tier, some_offers(), 1, 10)
 
 
 def a_request(act: int, timeout_s: float = 30.0) -> GenerationRequest:
@@ -101,7 +104,7 @@ def a_request(act: int, timeout_s: float = 30.0) -> GenerationRequest:
 
 
 async def collect(router: Router, target: Size | Tier, act: int, timeout_s: float = 30.0) -> list[Placed | Event]:
-    async with aclosing(router.route(facts(target), a_request(act, timeout_s))) as stream:
+    async with aclosing(router.route(facts(target), a_request(act, timeout_s), Trail())) as stream:
         return [item async for item in stream]
 
 
@@ -157,7 +160,7 @@ async def test_an_engine_that_hangs_ends_at_the_deadline(router: Router) -> None
 
 
 async def test_a_consumer_that_leaves_ends_the_replica_side(router: Router) -> None:
-    async with aclosing(router.route(facts(Size.B2), a_request(LONG))) as stream:
+    async with aclosing(router.route(facts(Size.B2), a_request(LONG), Trail())) as stream:
         assert isinstance(await anext(stream), Placed)
         await anext(stream)
     async with asyncio.timeout(5):

@@ -50,7 +50,8 @@ async def test_the_router_gets_the_facts_and_the_engine_the_prompt() -> None:
     (facts,), (request,) = router.facts, router.submitted
     assert (facts.size, facts.tier, facts.max_tokens) == (None, Tier.AUTO, 9)
     assert facts.prompt_tokens == len(request.prompt_token_ids)
-    assert 0 < facts.difficulty < 1
+    assert [offer.size for offer in facts.offers] == list(Size)
+    assert (facts.limits.deadline_s, facts.stream, facts.cascade) == (2.5, False, True)
     assert request.timeout_s == 2.5
     started, last = parts[0], parts[-1]
     assert isinstance(started, Started)

@@ -9,12 +9,13 @@ import pytest
 
 from cluster.routing.choice import best
 from cluster.routing.features import Text
-from cluster.routing.fit import chosen, fit, rows_of
+from cluster.routing.fit import fit, rows_of
 from cluster.routing.frontier import cost_at, frontier, offers_of
 from cluster.routing.labels import Labels, LabelsError, read_labels
 from cluster.routing.outcome import point
 from cluster.routing.predictor import Predictor
 from cluster.routing.profile import Profile, ProfileError, read_profile
+from cluster.routing.promising import chosen
 from cluster.routing.solve import logistic, ridge, sigmoid
 from model.config import Size
 from tests.unit.cluster.routing.prompts import KINDS, chance, rows, write
