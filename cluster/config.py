@@ -106,6 +106,32 @@ class CascadeConfig(_Branch):
     )
 
 
+class BrownOutConfig(_Branch):
+    """When promises are waived, the cheapest first, so that the dearest are kept."""
+
+    from_load: float = Field(1.5, gt=0, description="Requests per decoding slot of a size that count as too many.")
+    until_load: float = Field(0.7, gt=0, description="And those that count as calm again.")
+    pressed_s: float = Field(2.0, ge=0, description="Seconds of too many before the next promise is waived.")
+    calm_s: float = Field(
+        30.0, ge=1, description="Seconds of calm before a promise is kept again; doubles if too soon."
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.until_load >= self.from_load:
+            raise ValueError(f"until_load={self.until_load} has to be below from_load={self.from_load}")
+        return self
+
+
+class ShadowConfig(_Branch):
+    """Answers of smaller sizes that the largest one looks at too, to watch over the promises."""
+
+    share: float = Field(
+        0.0, ge=0, le=1, description="Share of the tiers' answers; 0 watches nothing and costs nothing."
+    )
+    seed: int = Field(0, description="Which requests are drawn.")
+
+
 class RoutingConfig(_Branch):
     """How sizes are chosen, when one counts as under pressure, and how long answers may take."""
 
@@ -114,6 +140,8 @@ class RoutingConfig(_Branch):
     )
     cascade: CascadeConfig = Field(CascadeConfig(), description="Bounds of escalation.")
     guard: GuardConfig = Field(GuardConfig(), description="What counts as running away, and what happens then.")
+    brown_out: BrownOutConfig = Field(BrownOutConfig(), description="When promises are waived under load.")
+    shadow: ShadowConfig = Field(ShadowConfig(), description="Watching over promises while serving.")
 
     spill_load: float = Field(
         1.0, gt=0, description="Ongoing requests per decoding slot from which a tier spills to a neighbour."

@@ -6,7 +6,7 @@ from math import inf
 from typing import Final
 
 from cluster.config import Cascade, TierConfig
-from cluster.limits import affordable, in_time, output_tokens_within
+from cluster.limits import affordable, expected_s, in_time, output_tokens_within
 from cluster.routing.choice import Offer, Plan, best, plan, worth
 from cluster.rules import Rules
 from cluster.snapshot import Decision, Reason, RouteFacts, Shed, SizeState, Snapshot, Unaffordable
@@ -14,6 +14,7 @@ from model.config import Size
 
 _BACKLOG_RETRY_S: Final = 2.0
 _START_RETRY_S: Final = 5.0
+_LONGEST_RETRY_S: Final = 60.0
 
 
 def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | Unaffordable:
@@ -38,7 +39,7 @@ def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | 
     wanted = _wanted(facts, tier, offers, now, rules)
     within = [state for state in states if any(offer.size is state.size for offer in offers)]
     placed = _placed(facts, wanted, within, rules)
-    return _capped(placed, facts, now) if isinstance(placed, Decision) else placed
+    return _accepted(placed, facts, now, rules) if isinstance(placed, Decision) else placed
 
 
 def exchange_rate(facts: RouteFacts, tier: TierConfig, waived: bool, rules: Rules) -> float:
@@ -140,7 +141,7 @@ def _explicit(facts: RouteFacts, size: Size, now: Snapshot, rules: Rules) -> Dec
         placed = Shed(f"{size} is full ({state.ongoing} requests under way)", _BACKLOG_RETRY_S, starting=False)
     else:
         placed = asked
-    return _capped(placed, facts, now) if isinstance(placed, Decision) else placed
+    return _accepted(placed, facts, now, rules) if isinstance(placed, Decision) else placed
 
 
 def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], rules: Rules) -> Decision | Shed:
@@ -150,7 +151,7 @@ def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], r
     if not up:
         return Shed(f"no size of {whose} is ready yet", _START_RETRY_S, starting=True)
     least = min(up, key=lambda state: state.load)
-    if least.load >= rules.routing.max_load:
+    if least.load >= rules.max_load(facts.tier):
         return Shed(f"every size of {whose} is full", _BACKLOG_RETRY_S, starting=False)
     detail = f"every size is under pressure; {least.size} has the shortest queue"
     if least.size is wanted.size:
@@ -158,9 +159,18 @@ def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], r
     return replace(wanted, size=least.size, reason=Reason.SPILLED, detail=detail, then=None)
 
 
-def _capped(decision: Decision, facts: RouteFacts, now: Snapshot) -> Decision:
-    """A cost limit also limits the answer, so that it holds whatever was predicted."""
-    most = output_tokens_within(facts, now[decision.size].usd_per_mtoken)
+def _accepted(decision: Decision, facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed:
+    """Refused if it stands in a queue and would surely be late: an answer that comes too late costs and serves nobody.
+
+    A cost limit also limits the answer, so that it holds whatever was predicted.
+    """
+    state, took_s = now[decision.size], expected_s(decision.offer(decision.size), facts, now)
+    if facts.timeout_s is not None and took_s is not None and state.load >= rules.routing.spill_load:
+        over_s = took_s - facts.timeout_s
+        if over_s > 0:
+            late = f"{decision.size} would take about {took_s:.1f} s, longer than the {facts.timeout_s:.1f} s allowed"
+            return Shed(late, min(max(1.0, over_s), _LONGEST_RETRY_S), starting=False)
+    most = output_tokens_within(facts, state.usd_per_mtoken)
     return decision if most is None or most >= facts.max_tokens else replace(decision, max_output_tokens=most)
 
 

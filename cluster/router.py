@@ -16,11 +16,13 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from cluster.brownout import BrownOut
 from cluster.cascade import answered
 from cluster.config import ClusterConfig
 from cluster.forecast import Forecast
 from cluster.lookout import Lookout
 from cluster.policy import choose
+from cluster.promise_watch import PromiseWatch
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
 from cluster.routing.profile import Profile as RoutingProfile
@@ -58,6 +60,7 @@ from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.router")
 
+_TICK_S: Final = 0.5
 _GRACE_S: Final = 2.0  # the engine ends a late request itself; this is for an engine that cannot
 _RETRYABLE: Final = frozenset({Code.REPLICA_LOST, Code.NOT_READY, Code.OVERLOADED})
 
@@ -101,7 +104,10 @@ class Router:
         """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
         self._config = config
         self._forecast = Forecast(profile, {size: sized.usd_per_mtoken for size, sized in config.sizes.items()})
-        self._rules = rules_of(config, profile, self._forecast)
+        self._watch = PromiseWatch({tier: each.quality_share for tier, each in config.tiers.items()})
+        self._rules = rules_of(config, profile, self._forecast, self._watch)
+        self._brown_out = BrownOut(config.tiers, config.routing.brown_out)
+        self._ticking: asyncio.Task[None] | None = None
         self._handles = handles
         self._names = names
         self._ongoing: Counter[Size] = Counter()
@@ -110,9 +116,12 @@ class Router:
     async def start(self) -> None:
         """Begin to watch the sizes; needs a running event loop."""
         await self._lookout.start()
+        self._ticking = asyncio.create_task(self._tick(), name="brown-out")
 
     async def close(self) -> None:
         """Stop watching."""
+        if self._ticking is not None:
+            self._ticking.cancel()
         await self._lookout.close()
 
     def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
@@ -122,7 +131,7 @@ class Router:
     def snapshot(self) -> Snapshot:
         """All served sizes, cheapest first."""
         states = [self._state(size) for size in self._config.sizes]
-        return Snapshot(tuple(sorted(states, key=lambda state: state.usd_per_mtoken)))
+        return Snapshot(tuple(sorted(states, key=lambda state: state.usd_per_mtoken)), self._brown_out.waived)
 
     def overview(self) -> ClusterStatus:
         """Sizes as last seen (at most a second old), without their replicas; no waiting."""
@@ -158,6 +167,7 @@ class Router:
         """
         decision = self._decide(facts, without=())
         deadline_s = asyncio.get_running_loop().time() + request.timeout_s + _GRACE_S
+        request = replace(request, priority=self._rules.priority(facts.tier, request.priority))
 
         def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
             return self._open(to, asked, deadline_s, trail)
@@ -177,6 +187,16 @@ class Router:
                     raise
                 decision = self._again(facts, decision, error)
                 log.info("retried", extra={"request_id": request.request_id, "size": decision.size})
+
+    async def _tick(self) -> None:
+        """Promises are waived and kept again with time, whether or not somebody asks."""
+        while True:
+            loads = [state.load for state in self.snapshot().sizes if state.num_replicas]
+            before = self._brown_out.waived
+            waived = self._brown_out.see(asyncio.get_running_loop().time(), max(loads, default=0.0))
+            if waived != before:
+                log.warning("promises waived", extra={"tiers": sorted(waived), "load": round(max(loads), 2)})
+            await asyncio.sleep(_TICK_S)
 
     def _decide(self, facts: RouteFacts, without: Iterable[Size]) -> Decision:
         excluded = frozenset(without)

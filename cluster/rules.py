@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cluster.config import ClusterConfig, RoutingConfig, Tier, TierConfig
 from cluster.forecast import Forecast
+from cluster.promise_watch import PromiseWatch
 from cluster.routing.judge import Judge
 from cluster.routing.profile import Profile
 from model.config import Size
+
+_PRIORITIES: Final = 21  # that a client may wish for
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,26 @@ class Rules:
     unit_usd: float
     useful_tokens: Mapping[Size, int]
 
+    def standing(self, tier: Tier | None) -> float:
+        """0 for the cheapest promise, 1 for the dearest; a size that was asked for by name is paid in full."""
+        if tier is None or len(self.tiers) < 2:
+            return 1.0
+        shares = sorted(each.quality_share for each in self.tiers.values())
+        return shares.index(self.tiers[tier].quality_share) / (len(shares) - 1)
 
-def rules_of(config: ClusterConfig, profile: Profile, forecast: Forecast) -> Rules:
-    """The configured tiers at the profile's rates."""
+    def max_load(self, tier: Tier | None) -> float:
+        """Requests per decoding slot from which new ones are refused: the cheapest promise at half of the limit."""
+        return self.routing.max_load * (1 + self.standing(tier)) / 2
+
+    def priority(self, tier: Tier | None, wanted: int) -> int:
+        """For an engine, where lower goes first: what a client wishes orders the requests of one tier alone."""
+        return wanted + round(_PRIORITIES * len(self.tiers) * (1 - self.standing(tier)))
+
+
+def rules_of(config: ClusterConfig, profile: Profile, forecast: Forecast, watch: PromiseWatch) -> Rules:
+    """The configured tiers at the profile's rates, corrected by what was seen to be kept."""
 
     def rate(tier: Tier | None, share: float, cascade: bool) -> float:
-        del tier  # whoever watches what is kept may know better for one of them
-        return profile.exchange_rate(share, cascade)
+        return profile.exchange_rate(watch.asked(tier, share) if tier else share, cascade)
 
     return Rules(config.tiers, config.routing, rate, forecast.judges, forecast.unit_usd, forecast.useful_tokens)

@@ -96,6 +96,7 @@ class RouteFacts:
     limits: Limits = Limits()
     cascade: bool = True  # one answer, without its prompt scored: another size may take over
     stream: bool = False
+    timeout_s: float | None = None  # when the answer is of no use any more
     allow_fallback: bool = False  # an explicit size that cannot serve may be replaced
 
     def offer(self, size: Size) -> Offer:

@@ -151,6 +151,7 @@ class Service:
             limits=Limits(deadline_s=None if ask.deadline_ms is None else ask.deadline_ms / 1000),
             cascade=plan.num_choices == 1 and plan.echo is None,
             stream=ask.stream,
+            timeout_s=self._timeout_s(ask),
         )
 
     async def _told(

@@ -74,10 +74,10 @@ def test_a_chosen_size_always_has_a_replica_and_room(tier: Tier, now: Snapshot, 
     match choose(an_ask(tier, offered), now, RULES):
         case Decision(size=size):
             assert now[size].num_replicas
-            assert now[size].load < CONFIG.routing.max_load
+            assert now[size].load < RULES.max_load(tier)
         case Shed():
             allowed = [now[size] for size in CONFIG.tiers[tier].sizes]
-            assert all(not s.num_replicas or s.load >= CONFIG.routing.max_load for s in allowed)
+            assert all(not s.num_replicas or s.load >= RULES.max_load(tier) for s in allowed)
 
 
 @given(offers)
@@ -191,6 +191,27 @@ def test_a_deadline_takes_the_larger_size_that_makes_it() -> None:
     assert decided(an_ask(Tier.AUTO, deadline_s=20.0), now, RULES).size is Size.B9
     decision = decided(an_ask(Tier.AUTO, deadline_s=2.0), now, RULES)
     assert (decision.size, decision.reason) == (Size.B27, Reason.LIMITED)
+
+
+def test_what_would_surely_be_late_is_refused_while_there_is_a_queue() -> None:
+    slow = Pace(30.0, 0.0, 0.01)
+    busy = Snapshot(tuple(a_state(size, load=2.0, pace=slow) for size in Size))
+    shed = choose(an_ask(Tier.PREMIUM, timeout_s=10.0), busy, RULES)
+    assert isinstance(shed, Shed)
+    assert "longer than the 10.0 s allowed" in shed.message
+    assert decided(an_ask(Tier.PREMIUM, timeout_s=60.0), busy, RULES).size is Size.B2  # the shortest queue, all equal
+    idle = Snapshot(tuple(a_state(size, pace=slow) for size in Size))  # what was slow once may be quick now
+    assert decided(an_ask(Tier.PREMIUM, timeout_s=10.0), idle, RULES).size is Size.B27
+
+
+def test_the_cheapest_promise_is_refused_first_and_waits_longest() -> None:
+    order = [Tier.ECONOMY, Tier.BALANCED, Tier.AUTO, Tier.PREMIUM]
+    limits, priorities = [RULES.max_load(t) for t in order], [RULES.priority(t, 0) for t in order]
+    assert limits == sorted(limits)
+    assert len(set(limits)) == 4
+    assert limits[-1] == CONFIG.routing.max_load == RULES.max_load(None)
+    assert priorities == sorted(priorities, reverse=True)
+    assert RULES.priority(Tier.AUTO, -10) > RULES.priority(Tier.PREMIUM, 10)  # no wish passes a dearer tier
 
 
 SURE, UNSURE = np.array([[-0.01, -0.05]] * 8), np.array([[-1.0, -3.0]] * 8)
