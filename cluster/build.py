@@ -40,11 +40,12 @@ def build(config: ClusterConfig, face: type[Face], settings_json: str, ingress_r
     """The application graph: a deployment per size, and the ingress that holds a handle to each of them."""
     profile_of(config)  # whatever is wrong with it is better said here than by every ingress replica
     config_json = config.model_dump_json()
-    handles = {str(size): _engine(size, sized, config.token_env) for size, sized in config.sizes.items()}
+    handles = {str(size): engine(size, sized, config.token_env) for size, sized in config.sizes.items()}
     return _ingress(face, ingress_replicas).bind(settings_json, config_json, handles)
 
 
-def _engine(size: Size, config: SizeConfig, token_env: str) -> Application:
+def engine(size: Size, config: SizeConfig, token_env: str) -> Application:
+    """The deployment of one size."""
     sharded = config.tensor_parallel > 1
     placement = bundles(config) if sharded else None
     deployment = serve.deployment(
@@ -87,8 +88,7 @@ def _ingress(face: type[Face], copies: int) -> serve.Deployment:
         ) -> None:
             config = ClusterConfig.model_validate_json(config_json)
             by_size = {Size(name): handle for name, handle in handles.items()}
-            names = {size: _named(size, config.sizes[size]) for size in by_size}
-            router = Router(config, by_size, names, profile_of(config))
+            router = router_of(config, by_size)
             await router.start()
             face.__init__(self, settings_json, router)
 
@@ -105,6 +105,12 @@ def _ingress(face: type[Face], copies: int) -> serve.Deployment:
         health_check_timeout_s=_HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=_DRAIN_S,
     )
+
+
+def router_of(config: ClusterConfig, handles: Mapping[Size, DeploymentHandle]) -> Router:
+    """A router over running deployments."""
+    names = {size: _named(size, config.sizes[size]) for size in handles}
+    return Router(config, handles, names, profile_of(config))
 
 
 def _named(size: Size, config: SizeConfig) -> tuple[str, bool, int]:

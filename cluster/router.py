@@ -105,7 +105,7 @@ class Router:
         self._config = config
         self._forecast = Forecast(profile, {size: sized.usd_per_mtoken for size, sized in config.sizes.items()})
         self._watch = PromiseWatch({tier: each.quality_share for tier, each in config.tiers.items()})
-        self._rules = rules_of(config, profile, self._forecast, self._watch)
+        self.rules = rules_of(config, profile, self._forecast, self._watch)
         self._brown_out = BrownOut(config.tiers, config.routing.brown_out)
         self._ticking: asyncio.Task[None] | None = None
         self._handles = handles
@@ -167,7 +167,7 @@ class Router:
         """
         decision = self._decide(facts, without=())
         deadline_s = asyncio.get_running_loop().time() + request.timeout_s + _GRACE_S
-        request = replace(request, priority=self._rules.priority(facts.tier, request.priority))
+        request = replace(request, priority=self.rules.priority(facts.tier, request.priority))
 
         def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
             return self._open(to, asked, deadline_s, trail)
@@ -176,7 +176,7 @@ class Router:
             started = False
             try:
                 async with aclosing(
-                    answered(open_, decision, facts, _capped(request, decision), self._rules, trail)
+                    answered(open_, decision, facts, _capped(request, decision), self.rules, trail)
                 ) as stream:
                     async for item in stream:
                         started = True
@@ -201,7 +201,7 @@ class Router:
     def _decide(self, facts: RouteFacts, without: Iterable[Size]) -> Decision:
         excluded = frozenset(without)
         now = Snapshot(tuple(state for state in self.snapshot().sizes if state.size not in excluded))
-        match choose(facts, now, self._rules):
+        match choose(facts, now, self.rules):
             case Unaffordable(message=message):
                 raise InvalidRequestError("invalid_value", "max_cost", message)
             case Shed(message=message, retry_after_s=wait_s, starting=True):
