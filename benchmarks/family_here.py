@@ -1,7 +1,7 @@
 """The embedded family on a private Ray, without faces: what benchmarks of routing ask."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ class Question:
     token_ids: tuple[int, ...]
 
 
-def question(prompter: Prompter, messages: Sequence[dict[str, str]]) -> Question:
+def question(prompter: Prompter, messages: Sequence[Mapping[str, str]]) -> Question:
     """Of a chat as clients write it."""
     turns = [Turn(Role(message["role"]), message["content"]) for message in messages]
     ids = prompter.chat(turns)

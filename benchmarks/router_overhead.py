@@ -88,7 +88,8 @@ async def measure(rate: float, seconds: float) -> Result:
     straight, through = took[False], took[True]
     return Result(
         rate, len(straight) + len(through), statistics.median(straight), percentile(straight, 0.99),
-        statistics.median(through), percentile(through, 0.99), statistics.median(decisions), percentile(decisions, 0.99),
+        statistics.median(through), percentile(through, 0.99),
+        statistics.median(decisions), percentile(decisions, 0.99),
     )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ class Router:
         self._forecast = Forecast(profile, {size: sized.usd_per_mtoken for size, sized in config.sizes.items()})
         self._watch = PromiseWatch({tier: each.quality_share for tier, each in config.tiers.items()})
         self.rules = rules_of(config, profile, self._forecast, self._watch)
-        self._brown_out = BrownOut(config.tiers, config.routing.brown_out)
+        self.brown_out = BrownOut(config.tiers, config.routing.brown_out)
         self._ticking: asyncio.Task[None] | None = None
         self._handles = handles
         self._names = names
@@ -131,7 +131,7 @@ class Router:
     def snapshot(self) -> Snapshot:
         """All served sizes, cheapest first."""
         states = [self._state(size) for size in self._config.sizes]
-        return Snapshot(tuple(sorted(states, key=lambda state: state.usd_per_mtoken)), self._brown_out.waived)
+        return Snapshot(tuple(sorted(states, key=lambda state: state.usd_per_mtoken)), self.brown_out.waived)
 
     def overview(self) -> ClusterStatus:
         """Sizes as last seen (at most a second old), without their replicas; no waiting."""
@@ -192,8 +192,8 @@ class Router:
         """Promises are waived and kept again with time, whether or not somebody asks."""
         while True:
             loads = [state.load for state in self.snapshot().sizes if state.num_replicas]
-            before = self._brown_out.waived
-            waived = self._brown_out.see(asyncio.get_running_loop().time(), max(loads, default=0.0))
+            before = self.brown_out.waived
+            waived = self.brown_out.see(asyncio.get_running_loop().time(), max(loads, default=0.0))
             if waived != before:
                 log.warning("promises waived", extra={"tiers": sorted(waived), "load": round(max(loads), 2)})
             await asyncio.sleep(_TICK_S)

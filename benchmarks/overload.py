@@ -1,0 +1,160 @@
+"""More work than the cluster can do: `python -m benchmarks.overload [--seconds 20] [--json FILE]`.
+
+A mix of tiers comes at a steady rate, open loop, each request with a deadline; the rate is a multiple of what the cluster
+did in a closed loop just before. Goodput counts answers within their deadline; a refusal is no answer and costs little.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.family_here import Question, ask, family, question, routed
+from cluster.config import ClusterConfig, Tier
+from cluster.router import Router
+from model.errors import Code, GemmuleError
+from model.family.tasks.generator import evaluation_tasks
+
+MIX = {Tier.ECONOMY: 0.3, Tier.BALANCED: 0.3, Tier.AUTO: 0.25, Tier.PREMIUM: 0.15}
+MULTIPLES = (0.5, 1.0, 1.5, 2.0, 3.0)
+IN_LOOP = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rate. Shares are of the requests sent, by tier in the order of `MIX`."""
+
+    multiple: float
+    rate_per_s: float
+    goodput_per_s: float
+    in_time_share: dict[str, float]
+    refused_share: dict[str, float]
+    late_share: dict[str, float]
+    brown_out_switches: int
+    ended_with: frozenset[str] | list[str]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one tier's requests."""
+
+    sent: int = 0
+    in_time: int = 0
+    refused: int = 0
+    late: int = 0
+
+
+async def run(
+    router: Router, asked: Sequence[Question], rate: float, seconds: float, deadline_s: float
+) -> dict[Tier, Tally]:
+    """Open loop."""
+    rng, tallies = random.Random(7), {tier: Tally() for tier in MIX}
+
+    async def one(number: int, tier: Tier) -> None:
+        tally, began_s = tallies[tier], time.perf_counter()
+        tally.sent += 1
+        try:
+            await ask(router, tier, asked[number % len(asked)], number, 48, deadline_s)
+        except GemmuleError as error:
+            if error.fault.code is Code.OVERLOADED:
+                tally.refused += 1
+            else:
+                tally.late += 1
+            return
+        if time.perf_counter() - began_s <= deadline_s:
+            tally.in_time += 1
+        else:
+            tally.late += 1
+
+    began_s, tasks = time.perf_counter(), []
+    tiers = rng.choices(list(MIX), list(MIX.values()), k=int(rate * seconds))
+    for number, tier in enumerate(tiers):
+        await asyncio.sleep(max(0.0, began_s + number / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(one(number, tier)))
+    await asyncio.gather(*tasks)
+    return tallies
+
+
+async def capacity(router: Router, asked: Sequence[Question], seconds: float) -> float:
+    """Answers per second in a closed loop."""
+    rng, done, until_s = random.Random(3), 0, time.perf_counter() + seconds
+
+    async def loop() -> None:
+        nonlocal done
+        while time.perf_counter() < until_s:
+            tier = rng.choices(list(MIX), list(MIX.values()))[0]
+            try:
+                await ask(router, tier, rng.choice(asked), rng.randrange(1 << 40), 48)
+                done += 1
+            except GemmuleError:
+                await asyncio.sleep(0.1)
+
+    await asyncio.gather(*(loop() for _ in range(IN_LOOP)))
+    return done / seconds
+
+
+async def measure(seconds: float, deadline_s: float, console: Console) -> list[Row]:
+    """All rates, one after the other, a pause between them."""
+    rows = []
+    async with family(ClusterConfig()) as (handles, prompter), routed(ClusterConfig(), handles) as router:
+        asked = [question(prompter, [{**message} for message in task.messages]) for task in evaluation_tasks(330, 1)]
+        await capacity(router, asked, 5.0)  # warm
+        most = await capacity(router, asked, 10.0)
+        console.print(f"closed loop: {most:.1f} answers/s")
+        for multiple in MULTIPLES:
+            await asyncio.sleep(3.0)
+            before = router.brown_out.switches
+            tallies = await run(router, asked, most * multiple, seconds, deadline_s)
+            rows.append(_row(multiple, most * multiple, seconds, tallies, router, before))
+            console.print(f"{multiple}: {rows[-1].goodput_per_s:.1f}/s in time")
+    return rows
+
+
+def _row(
+    multiple: float, rate: float, seconds: float, tallies: dict[Tier, Tally], router: Router, before: int
+) -> Row:  # fmt: skip
+    def shares(name: str) -> dict[str, float]:
+        return {str(tier): getattr(tally, name) / max(1, tally.sent) for tier, tally in tallies.items()}
+
+    return Row(
+        multiple, rate, sum(tally.in_time for tally in tallies.values()) / seconds, shares("in_time"),
+        shares("refused"), shares("late"), router.brown_out.switches - before,
+        sorted(map(str, router.brown_out.waived)),
+    )  # fmt: skip
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """For people."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2))
+    for head in ("load", "sent/s", "in time/s", *(f"{tier}\nin time refused" for tier in MIX), "switches"):
+        made.add_column(head, justify="right")
+    for row in rows:
+        tiers = (f"{row.in_time_share[tier]:.0%} {row.refused_share[tier]:.0%}" for tier in MIX)
+        made.add_row(
+            f"{row.multiple}×", f"{row.rate_per_s:.1f}", f"{row.goodput_per_s:.1f}", *tiers, str(row.brown_out_switches)
+        )
+    return made
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--deadline", type=float, default=5.0)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    rows = asyncio.run(measure(args.seconds, args.deadline, Console(stderr=True)))
+    Console().print(table(rows))
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
