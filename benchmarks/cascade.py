@@ -105,7 +105,7 @@ async def measure(tasks: Sequence[Task], console: Console) -> list[Row]:
     """Every arm."""
     rows: list[Row] = []
     async with family(ClusterConfig()) as (handles, prompter):
-        asked = [question(prompter, [{**message} for message in task.messages]) for task in tasks]
+        asked = [question(prompter, task.messages) for task in tasks]
         with Progress(console=console) as progress:
             for arm in ARMS:
                 began_s = time.monotonic()

@@ -64,9 +64,9 @@ class Question:
     token_ids: tuple[int, ...]
 
 
-def question(prompter: Prompter, messages: Sequence[Mapping[str, str]]) -> Question:
+def question(prompter: Prompter, messages: Sequence[Mapping[str, object]]) -> Question:
     """Of a chat as clients write it."""
-    turns = [Turn(Role(message["role"]), message["content"]) for message in messages]
+    turns = [Turn(Role(str(message["role"])), str(message["content"])) for message in messages]
     ids = prompter.chat(turns)
     asked = [turn.text for turn in turns if turn.role is Role.USER]
     return Question(Text(asked[-1], len(ids), len(asked)), ids)

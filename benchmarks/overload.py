@@ -1,7 +1,7 @@
 """More work than the cluster can do: `python -m benchmarks.overload [--seconds 20] [--json FILE]`.
 
-A mix of tiers comes at a steady rate, open loop, each request with a deadline; the rate is a multiple of what the cluster
-did in a closed loop just before. Goodput counts answers within their deadline; a refusal is no answer and costs little.
+A mix of tiers comes at a steady rate, open loop, each request with a deadline; the rate is a multiple of what the
+cluster did in a closed loop just before. Goodput counts answers within their deadline; a refusal costs little.
 """
 
 import argparse
@@ -104,7 +104,7 @@ async def measure(seconds: float, deadline_s: float, console: Console) -> list[R
     """All rates, one after the other, a pause between them."""
     rows = []
     async with family(ClusterConfig()) as (handles, prompter), routed(ClusterConfig(), handles) as router:
-        asked = [question(prompter, [{**message} for message in task.messages]) for task in evaluation_tasks(330, 1)]
+        asked = [question(prompter, task.messages) for task in evaluation_tasks(330, 1)]
         await capacity(router, asked, 5.0)  # warm
         most = await capacity(router, asked, 10.0)
         console.print(f"closed loop: {most:.1f} answers/s")
