@@ -18,15 +18,16 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.brownout import BrownOut
 from cluster.cascade import answered
-from cluster.config import ClusterConfig
+from cluster.config import ClusterConfig, Tier
 from cluster.forecast import Forecast
 from cluster.lookout import Lookout
 from cluster.policy import choose
-from cluster.promise_watch import PromiseWatch
+from cluster.promise_watch import Kept, PromiseWatch
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
 from cluster.routing.profile import Profile as RoutingProfile
 from cluster.rules import rules_of
+from cluster.shadow import Shadow
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
@@ -104,10 +105,13 @@ class Router:
         """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
         self._config = config
         self._forecast = Forecast(profile, {size: sized.usd_per_mtoken for size, sized in config.sizes.items()})
+        self.shadow_usd = 0.0
         self._watch = PromiseWatch({tier: each.quality_share for tier, each in config.tiers.items()})
         self.rules = rules_of(config, profile, self._forecast, self._watch)
         self.brown_out = BrownOut(config.tiers, config.routing.brown_out)
         self._ticking: asyncio.Task[None] | None = None
+        largest = max(config.sizes, key=lambda size: config.sizes[size].usd_per_mtoken)
+        self._shadow = Shadow(config.routing.shadow, self._watch, largest, lambda asked: self._shadowed(largest, asked))
         self._handles = handles
         self._names = names
         self._ongoing: Counter[Size] = Counter()
@@ -122,7 +126,12 @@ class Router:
         """Stop watching."""
         if self._ticking is not None:
             self._ticking.cancel()
+        await self._shadow.close()
         await self._lookout.close()
+
+    def promises(self) -> Mapping[Tier, Kept]:
+        """What is seen to be kept of each tier's promise; empty intervals where nothing is watched."""
+        return self._watch.kept()
 
     def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
         """What every size is expected to make of a request, cheapest first; no waiting."""
@@ -175,9 +184,10 @@ class Router:
         for attempt in range(2):
             started = False
             try:
-                async with aclosing(
-                    answered(open_, decision, facts, _capped(request, decision), self.rules, trail)
-                ) as stream:
+                told = answered(open_, decision, facts, _capped(request, decision), self.rules, trail)
+                if facts.tier is not None and self._shadow.drawn(request.request_id):
+                    told = self._shadow.listening(facts.tier, request, told)
+                async with aclosing(told) as stream:
                     async for item in stream:
                         started = True
                         yield item
@@ -187,6 +197,17 @@ class Router:
                     raise
                 decision = self._again(facts, decision, error)
                 log.info("retried", extra={"request_id": request.request_id, "size": decision.size})
+
+    async def _shadowed(self, largest: Size, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
+        """On the largest size, for nobody; its price is in no request's account."""
+        decision, trail = Decision(largest, None, Reason.EXPLICIT, "an answer is looked at", ()), Trail()
+        deadline_s = asyncio.get_running_loop().time() + request.timeout_s
+        try:
+            async with aclosing(self._open(decision, request, deadline_s, trail)) as stream:
+                async for item in stream:
+                    yield item
+        finally:
+            self.shadow_usd += trail.usd
 
     async def _tick(self) -> None:
         """Promises are waived and kept again with time, whether or not somebody asks."""
