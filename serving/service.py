@@ -16,6 +16,7 @@ from model.request import GenerationRequest, RequestId
 from serving.account import Account
 from serving.ask import Ask
 from serving.choice import Choice, total
+from serving.config import TrafficConfig
 from serving.generations import Router, opened
 from serving.metrics import NONE, Metrics
 from serving.models import ModelCard, model_cards
@@ -24,6 +25,7 @@ from serving.plan import Plan, plan_of
 from serving.profiling import ProfileAsk, pick
 from serving.readiness import Readiness
 from serving.spelling import Speller
+from serving.traffic.offer import offer_of
 
 
 class Clock(Protocol):
@@ -46,9 +48,11 @@ class Service:
         router: Router,
         clock: Clock,
         new_request_id: Callable[[], RequestId],
+        traffic: TrafficConfig | None = None,
     ) -> None:
         self.new_request_id = new_request_id
         self.metrics = Metrics()
+        self._offer = offer_of(traffic or TrafficConfig(), self.metrics, clock.time)
         self._cluster = cluster
         self._prompter = prompter
         self._speller = Speller(prompter)
@@ -107,6 +111,7 @@ class Service:
         account.tier = tier or NONE
         plan = await plan_of(ask, self._prompter, self._speller)
         prompt = plan.prompt
+        self._offer(ask, prompt)
         facts = RouteFacts(
             size=size,
             tier=tier,
