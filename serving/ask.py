@@ -61,6 +61,10 @@ class AskBase(SamplingForm, GuideForm):
     ] = Field({}, description="Labels, without effect.")
     safety_identifier: Label | None = Field(None, description="A label, without effect.")
     prompt_cache_key: Label | None = Field(None, description="A label, without effect.")
+    store: bool | None = Field(
+        None, description="false keeps the prompt out of the operator's sample; true is refused."
+    )
+    return_token_ids: bool = Field(False, description="Send the answer's token ids beside its text.")
 
     @property
     def include_usage(self) -> bool:

@@ -95,6 +95,9 @@ def _check(ask: AskBase) -> None:
     """What takes more than one field to see."""
     check_format(ask)
     guide_of(ask)
+    if ask.store:
+        what = "store: answers are not kept for clients; leave it out or send null or false"
+        raise InvalidRequestError("unsupported_parameter", "store", what)
     if ask.stream_options is not None and not ask.stream:
         what = "stream_options: only together with stream; send stream: true or leave it out"
         raise InvalidRequestError("invalid_value", "stream_options", what)

@@ -5,10 +5,10 @@ Precedence: command-line flags, then environment (`GEMMULE_SERVER__HTTP_PORT`), 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from cluster.config import ClusterConfig
@@ -30,6 +30,25 @@ class ServerConfig(BaseModel):
     max_body_bytes: int = Field(4 * 2**20, ge=1024, description="Largest request body or message.")
 
 
+class TrafficConfig(BaseModel):
+    """A sample of the operator's own prompts, to calibrate routing with: off unless both share and path are set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(0, ge=0, le=1, description="Share of requests whose prompt is kept; 0 keeps none.")
+    path: Path | None = Field(
+        None, description="SQLite file of the prompts, absolute and on a local disk; each node has its own."
+    )
+    retention_s: float = Field(7 * 86_400, ge=1, description="Seconds after which a prompt is removed.")
+    max_rows: int = Field(10_000, ge=1, description="Prompts kept at most; the oldest go first.")
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.share and (self.path is None or not self.path.is_absolute()):
+            raise ValueError(f"traffic.share={self.share} needs an absolute traffic.path, got {self.path}")
+        return self
+
+
 class Settings(BaseSettings):
     """Every setting of gemmule; frozen once loaded, each layer receives its own branch."""
 
@@ -39,6 +58,7 @@ class Settings(BaseSettings):
 
     server: ServerConfig = Field(ServerConfig(), description="Where the two faces listen.")
     cluster: ClusterConfig = Field(ClusterConfig(), description="Sizes, tiers and routing.")
+    traffic: TrafficConfig = Field(TrafficConfig(), description="Prompts kept for calibration; none by default.")
 
     @classmethod
     def settings_customise_sources(
@@ -89,6 +109,7 @@ def from_tree(tree: Mapping[str, Any]) -> Settings:
         return Settings.model_construct(
             server=ServerConfig.model_validate(tree.get("server", {})),
             cluster=ClusterConfig.model_validate(tree.get("cluster", {})),
+            traffic=TrafficConfig.model_validate(tree.get("traffic", {})),
         )
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error

@@ -25,7 +25,6 @@ REFUSED: Final[Mapping[str, tuple[Any, ...]]] = MappingProxyType(
         "prompt_cache_retention": (),
         "reasoning_effort": ("none",),
         "service_tier": ("auto", "default"),
-        "store": (False,),
         "suffix": ("",),
         "tool_choice": ("none", "auto"),
         "tools": ([],),

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from serving.cli.remote import DEFAULT_URL, RemoteError
 from serving.cli.routing_commands import routing
+from serving.cli.traffic_commands import traffic
 from serving.config import ConfigError, Settings, load
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 _bench = typer.Typer(help="Measure, by turns and beside the machine's own limits.", no_args_is_help=True)
 app.add_typer(_bench, name="bench")
 app.add_typer(routing, name="routing")
+app.add_typer(traffic, name="traffic")
 _PIPED_WIDTH = 160  # columns where the output is no terminal
 _console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 _errors = Console(stderr=True)

@@ -67,6 +67,12 @@ class Metrics:
             "gemmule_ongoing_requests", "Requests accepted by a size and not ended.", ("size",), registry=self.registry
         )
         self._slots = Gauge("gemmule_slots", "Requests that a size decodes at once.", ("size",), registry=self.registry)
+        self._traffic = Counter(
+            "gemmule_traffic_prompts",
+            "Prompts drawn for the traffic store, kept or dropped; moves only when `traffic.share` is set.",
+            ("result",),
+            registry=self.registry,
+        )
         self._engines = EngineMetrics()
         self.registry.register(self._engines)
 
@@ -99,6 +105,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """A request did not pass validation."""
         self._requests.labels(NONE, NONE, code).inc()
+
+    def traffic(self, result: str, prompts: int) -> None:
+        """Prompts that were drawn were `kept` or `dropped`."""
+        self._traffic.labels(result).inc(prompts)
 
     def render(self, now: Snapshot, engines: tuple[ReplicaStats, ...]) -> bytes:
         """Prometheus' text format, with gauges of every size and replica."""

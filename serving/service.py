@@ -18,6 +18,7 @@ from model.request import GenerationRequest, RequestId
 from serving.account import Account
 from serving.ask import Ask
 from serving.choice import Choice, total
+from serving.config import TrafficConfig
 from serving.generations import Router, opened
 from serving.metrics import Metrics
 from serving.models import ModelCard, model_cards
@@ -26,6 +27,7 @@ from serving.plan import Plan, plan_of
 from serving.profiling import ProfileAsk, pick
 from serving.readiness import Readiness
 from serving.spelling import Speller
+from serving.traffic.offer import offer_of
 
 _OFF_LOOP_CHARACTERS: Final = 8000  # of a longer text the beginning and the end are looked at, but hashing reads it all
 
@@ -51,9 +53,11 @@ class Service:
         clock: Clock,
         new_request_id: Callable[[], RequestId],
         recorder: Recorder | None = None,
+        traffic: TrafficConfig | None = None,
     ) -> None:
         self.new_request_id = new_request_id
         self.metrics = Metrics()
+        self._offer = offer_of(traffic or TrafficConfig(), self.metrics, clock.time)
         self._cluster = cluster
         self._prompter = prompter
         self._speller = Speller(prompter)
@@ -114,6 +118,7 @@ class Service:
         size, tier = self._target(ask.model)
         account.asked_tier = tier
         plan = await plan_of(ask, self._prompter, self._speller)
+        self._offer(ask, plan.prompt)
         facts = await self._facts(ask, size, tier, plan)
         deadline_s = account.began_s + self._timeout_s(ask)
         if deadline_s <= self._clock.monotonic():

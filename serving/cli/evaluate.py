@@ -1,7 +1,6 @@
 """`gemmule evaluate`: grades a running gemmule on unseen tasks, greedy, through its front door."""
 
 import json
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from rich.table import Table
 from model.family.tasks.generator import evaluation_tasks
 from model.family.tasks.grade import grade
 from model.family.tasks.task import LEVELS, Task
-from serving.cli.remote import Remote, RemoteError
+from serving.cli.remote import Remote
 
 _MAX_TOKENS: Final = 96  # the longest right answer is far shorter
 
@@ -98,14 +97,7 @@ def _ask_all(
 
 def _ask(remote: Remote, model: str, task: Task, sizes: dict[str, Any]) -> Graded:
     body = {"model": model, "messages": list(task.messages), "temperature": 0, "max_tokens": _MAX_TOKENS}
-    for attempt in range(5):
-        try:
-            answer = remote.post("/v1/chat/completions", body)
-            break
-        except RemoteError:
-            if attempt == 4:
-                raise
-            time.sleep(0.5 * 2**attempt)  # full or a replica just lost: honest refusals heal
+    answer = remote.post_patiently("/v1/chat/completions", body)
     text = answer["choices"][0]["message"]["content"]
     usage, size = answer["usage"], answer["gemmule"]["size"]
     # The unit of cost everywhere: a prompt token costs a quarter of an output token.

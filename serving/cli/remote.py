@@ -1,6 +1,7 @@
 """Talks to a running gemmule over REST, for the commands that look at one."""
 
 import json
+import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -10,6 +11,8 @@ import httpx
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 600.0
+_ATTEMPTS: Final = 5
+_FIRST_PAUSE_S: Final = 0.5
 
 
 class RemoteError(Exception):
@@ -37,6 +40,15 @@ class Remote:
         """JSON answer to a JSON body."""
         with self._explained():
             return self._checked(self._client.post(path, json=body))
+
+    def post_patiently(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, tried again for some seconds: honest refusals of a full cluster, or a replica just lost, heal."""
+        for attempt in range(_ATTEMPTS - 1):
+            try:
+                return self.post(path, body)
+            except RemoteError:
+                time.sleep(_FIRST_PAUSE_S * 2**attempt)
+        return self.post(path, body)
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
         """Chunks of an SSE answer; closing the iterator ends the request."""

@@ -40,6 +40,12 @@ def calibrate(data: Path, out: Path, about: str, as_json: bool, console: Console
     labels = _labels(data, errors)
     if labels is None:
         return 2
+    return fitted(labels, out, about, as_json, console)
+
+
+def fitted(labels: Labels, out: Path, about: str, as_json: bool, console: Console) -> int:
+    """Fit, save and show what was promised."""
+    errors = Console(stderr=True)
     if len(labels) > MAX_PROMPTS:
         errors.print(f"[yellow]![/] {MAX_PROMPTS} of {len(labels)} prompts are drawn and fitted on", highlight=False)
     with errors.status("reading") as status:

@@ -34,16 +34,20 @@ async def answer(
     request: Request,
     request_id: RequestId,
     read: Callable[[Mapping[str, Any]], Ask],
-    shape: Shape,
+    shape_of: Callable[[bool], Shape],
     limits: Limits,
 ) -> Response:
-    """The response; raises `GemmuleError` for what is refused, `HungUp` when the client leaves before it."""
+    """The response; raises `GemmuleError` for what is refused, `HungUp` when the client leaves before it.
+
+    `shape_of` makes the endpoint's words, with token ids or without.
+    """
     try:
         body = await read_body(request, limits.body)
         ask = await unhurried(lambda: read(parse_object(body)), len(body))
     except GemmuleError as error:
         service.metrics.refused(error.fault.code.value)
         raise
+    shape = shape_of(ask.return_token_ids)
     parts = service.generate(ask, request_id)
     if ask.stream:
         return await _stream(request, request_id, ask, beats(parts, limits.waiting_s), shape)

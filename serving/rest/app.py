@@ -94,11 +94,11 @@ class RestFace:
 
     async def chat(self, request: Request, request_id: RequestId) -> Response:
         """Answer a chat, whole or as server-sent events."""
-        return await answer(self.get_service(), request, request_id, chat_ask, ChatShape(), self.limits)
+        return await answer(self.get_service(), request, request_id, chat_ask, ChatShape, self.limits)
 
     async def text(self, request: Request, request_id: RequestId) -> Response:
         """Continue a text, whole or as server-sent events."""
-        return await answer(self.get_service(), request, request_id, text_ask, TextShape(), self.limits)
+        return await answer(self.get_service(), request, request_id, text_ask, TextShape, self.limits)
 
     async def models(self, _request: Request, request_id: RequestId) -> Response:
         """Sizes and tiers that `model` may name."""

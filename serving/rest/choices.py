@@ -16,6 +16,7 @@ class Choice:
     reason: FinishReason = FinishReason.STOP
     texts: list[str] = field(default_factory=list)
     scores: list[Scored] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)  # of the answer, not of an echoed prompt
 
     @property
     def text(self) -> str:
@@ -45,6 +46,7 @@ async def collect(parts: AsyncGenerator[Part, None]) -> Whole:
                 case Piece():
                     choices[part.index].texts.append(part.text)
                     choices[part.index].scores += part.scores
+                    choices[part.index].token_ids += () if part.of_prompt else part.token_ids
                 case ChoiceEnded():
                     choices[part.index].reason = part.reason
                 case Ended() if started is not None:

@@ -1,7 +1,8 @@
 """Parts of an answer -> OpenAI's objects, for chats and for completions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from model.config import Size
@@ -14,6 +15,10 @@ from serving.rest.logprobs import chat_logprobs, text_logprobs
 
 class Shape(Protocol):
     """How one of OpenAI's two endpoints words an answer."""
+
+    @property
+    def token_ids(self) -> bool:
+        """Whether choices have the ids of their tokens, as `return_token_ids` asks for."""
 
     def whole(self, whole: Whole, scored: bool) -> dict[str, Any]:
         """The plain answer; `scored` when log-probabilities were asked for."""
@@ -31,8 +36,11 @@ class Shape(Protocol):
         """The chunk with the tokens used."""
 
 
+@dataclass(frozen=True, slots=True)
 class ChatShape:
     """`/v1/chat/completions`."""
+
+    token_ids: bool = False
 
     def whole(self, whole: Whole, scored: bool) -> dict[str, Any]:
         """The plain answer."""
@@ -42,6 +50,7 @@ class ChatShape:
                 "message": {"role": "assistant", "content": choice.text, "refusal": None},
                 "logprobs": chat_logprobs(choice.scores) if scored else None,
                 "finish_reason": choice.reason.value,
+                **_ids(self, choice.token_ids),
             }
             for choice in whole.choices
         ]
@@ -54,7 +63,9 @@ class ChatShape:
 
     def piece(self, started: Started, piece: Piece) -> dict[str, Any]:
         """A chunk of text."""
-        return self._chunk(started, piece.index, {"content": piece.text}, scores=piece.scores)
+        return self._chunk(
+            started, piece.index, {"content": piece.text}, None, piece.scores, _ids(self, piece.token_ids)
+        )
 
     def last(self, started: Started, index: int, reason: FinishReason) -> dict[str, Any]:
         """The chunk with the reason."""
@@ -71,14 +82,18 @@ class ChatShape:
         delta: Mapping[str, str],
         reason: str | None = None,
         scores: Sequence[Scored] = (),
+        ids: Mapping[str, list[int]] = MappingProxyType({}),
     ) -> dict[str, Any]:
         logprobs = chat_logprobs(scores) if scores else None
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason, **ids}
         return _head(started, "chat.completion.chunk", [choice])
 
 
+@dataclass(frozen=True, slots=True)
 class TextShape:
     """`/v1/completions`; chunks look like the plain answer."""
+
+    token_ids: bool = False
 
     def whole(self, whole: Whole, scored: bool) -> dict[str, Any]:
         """The plain answer."""
@@ -86,6 +101,7 @@ class TextShape:
             self._choice(
                 choice.index, choice.text, choice.reason.value, text_logprobs(choice.scores) if scored else None
             )
+            | _ids(self, choice.token_ids)
             for choice in whole.choices
         ]
         head = _head(whole.started, "text_completion", choices)
@@ -98,7 +114,8 @@ class TextShape:
     def piece(self, started: Started, piece: Piece) -> dict[str, Any]:
         """A chunk of text."""
         logprobs = text_logprobs(piece.scores) if piece.scores else None
-        return self._chunk(started, self._choice(piece.index, piece.text, None, logprobs))
+        ids = () if piece.of_prompt else piece.token_ids
+        return self._chunk(started, self._choice(piece.index, piece.text, None, logprobs) | _ids(self, ids))
 
     def last(self, started: Started, index: int, reason: FinishReason) -> dict[str, Any]:
         """The chunk with the reason."""
@@ -130,6 +147,10 @@ def route(started: Started) -> dict[str, Any]:
         "detail": started.detail,
         "stand_in": started.stand_in,
     }
+
+
+def _ids(shape: Shape, token_ids: Sequence[int]) -> dict[str, list[int]]:
+    return {"token_ids": list(token_ids)} if shape.token_ids else {}
 
 
 def _route_once(started: Started, index: int) -> dict[str, Any]:

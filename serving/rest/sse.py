@@ -62,7 +62,7 @@ async def sse(
                         started = part
                         for index in range(part.num_choices):
                             yield _data({**shape.first(started, index), **extra})
-                    case Piece() if started and (part.text or part.scores):
+                    case Piece() if started and (part.text or part.scores or (shape.token_ids and part.token_ids)):
                         yield _data({**shape.piece(started, part), **extra})
                     case ChoiceEnded(index=index, reason=reason) if started:
                         yield _data({**shape.last(started, index, reason), **extra})

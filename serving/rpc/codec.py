@@ -34,7 +34,7 @@ Metadata = list[tuple[str, str | bytes]]
 
 _PLAIN: Final = (
     "model", "deadline_ms", "user", "n", "echo", "prompt_lookup", "priority", "guided_json", "guided_regex",
-    "guided_grammar",
+    "guided_grammar", "store",
 )  # fmt: skip
 _PLAIN_SAMPLING: Final = (
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",

@@ -83,9 +83,9 @@ class Faces:
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None) -> AsyncIterator[Faces]:
+async def running(limits: Limits | None = None, router: ScriptedRouter | None = None) -> AsyncIterator[Faces]:
     """Both servers, up; down again afterwards."""
-    router, numbers = ScriptedRouter(), count(1)
+    router, numbers = router or ScriptedRouter(), count(1)
     service = Service(ClusterConfig(), Prompter(TOKENIZER), router, time, lambda: RequestId(f"req-{next(numbers)}"))
     config = uvicorn.Config(build_app(lambda: service, limits), port=0, log_level="warning")
     server = uvicorn.Server(config)

@@ -11,6 +11,8 @@ from grpc.aio import AioRpcError
 from model.errors import Code, Fault
 from model.prompt import Prompter
 from model.request import GenerationRequest, Guide, GuideKind, RequestId
+from serving.asking import chat_ask
+from serving.rpc.codec import ask_of
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from tests.contract.bad import fields_of
 from tests.contract.faces import CHAT, TOKENIZER, Faces, a_message
@@ -138,3 +140,22 @@ async def test_completions_take_the_same(faces: Faces) -> None:
     (got,) = faces.router.submitted
     assert got.sampling.guide == Guide(GuideKind.REGEX, "a+")
     assert (got.sampling.seed, got.priority, got.prompt_lookup) == (-1, 10, True)
+
+
+async def test_token_ids_come_with_the_text_when_asked_for(faces: Faces) -> None:
+    ids = [(390, 473), (), (364,)]
+    for path, body in (("chat/completions", CHAT), ("completions", {"model": "2b", "prompt": "hi", "echo": True})):
+        faces.script(Script(pieces=("Hel", "", "lo"), ids=ids))
+        plain = await faces.http.post(f"/v1/{path}", json={**body, "return_token_ids": True})
+        assert plain.json()["choices"][0]["token_ids"] == [390, 473, 364]
+        stream = await faces.http.post(f"/v1/{path}", json={**body, "return_token_ids": True, "stream": True})
+        chunks = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
+        sent = [chunk["choices"][0].get("token_ids", []) for chunk in chunks]
+        assert [token_id for part in sent for token_id in part] == [390, 473, 364]
+        assert "token_ids" not in (await faces.http.post(f"/v1/{path}", json=body)).json()["choices"][0]
+
+
+@pytest.mark.parametrize("wanted", [None, False])
+def test_a_client_keeps_its_prompt_out_from_either_face(wanted: bool | None) -> None:
+    assert ask_of(a_message(store=wanted)).store is wanted
+    assert chat_ask({**CHAT, "store": wanted}).store is wanted
