@@ -74,14 +74,30 @@ class TierConfig(_Branch):
     )
 
 
+class ReplicaChoice(StrEnum):
+    """How the replica of a size is chosen."""
+
+    PREFIX = "prefix"  # where the least is left to compute: prefix cache, queue and free memory
+    POWER_OF_TWO = "power_of_two"  # Serve's own: the shorter queue of two at random
+
+
 class RoutingConfig(_Branch):
-    """When a size counts as under pressure, and how long answers may take."""
+    """When a size counts as under pressure, which of its replicas works, and how long answers may take."""
 
     spill_load: float = Field(
         1.0, gt=0, description="Ongoing requests per decoding slot from which a tier spills to a neighbour."
     )
     max_load: float = Field(
         4.0, gt=0, description="Ongoing requests per decoding slot from which new ones are refused with 429."
+    )
+    replica_choice: ReplicaChoice = Field(
+        ReplicaChoice.PREFIX,
+        description="Which replica of a size: `prefix` looks at what each has cached, `power_of_two` at queues alone.",
+    )
+    queue_tokens: int = Field(
+        256,
+        ge=1,
+        description="Prompt tokens found cached that make a replica worth one more request in its queue, for `prefix`.",
     )
     default_timeout_s: float = Field(300, gt=0, le=3600, description="Deadline of a request that names none.")
     max_timeout_s: float = Field(3600, gt=0, le=86_400, description="Longest deadline; longer ones are cut to it.")
