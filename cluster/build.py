@@ -41,11 +41,12 @@ class Face(Protocol):
 def build(config: ClusterConfig, face: type[Face], settings_json: str, ingress_replicas: int = 1) -> Application:
     """The application graph: a deployment per size, and the ingress that holds a handle to each of them."""
     config_json = config.model_dump_json()
-    handles = {str(size): _engine(size, sized, config) for size, sized in config.sizes.items()}
+    handles = {str(size): engine_of(size, sized, config) for size, sized in config.sizes.items()}
     return _ingress(face, ingress_replicas).bind(settings_json, config_json, handles)
 
 
-def _engine(size: Size, config: SizeConfig, cluster: ClusterConfig) -> Application:
+def engine_of(size: Size, config: SizeConfig, cluster: ClusterConfig) -> Application:
+    """The replicas of one size, and how one of them is chosen."""
     sharded = config.tensor_parallel > 1
     placement = bundles(config) if sharded else None
     deployment = serve.deployment(
