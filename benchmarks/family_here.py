@@ -12,7 +12,7 @@ prepare()  # before Ray is imported
 from ray import serve  # noqa: E402
 from ray.serve.handle import DeploymentHandle  # noqa: E402
 
-from cluster.build import engine, router_of  # noqa: E402
+from cluster.build import engine_of, router_of  # noqa: E402
 from cluster.config import ClusterConfig, Tier  # noqa: E402
 from cluster.local import ray_here  # noqa: E402
 from cluster.router import Router  # noqa: E402
@@ -35,7 +35,7 @@ async def family(config: ClusterConfig) -> AsyncIterator[tuple[Handles, Prompter
         serve.start(proxy_location="Disabled")
         handles: Handles = {}
         for size, sized in config.sizes.items():
-            app = engine(size, sized, config.token_env)
+            app = engine_of(size, sized, config)
             handles[size] = await asyncio.to_thread(serve.run, app, name=f"bench-{size}", route_prefix=None)
         folder = resolve(parse_source(next(iter(config.sizes.values())).source), None, None)
         yield handles, Prompter(folder / "tokenizer.json")

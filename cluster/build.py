@@ -7,10 +7,10 @@ from typing import Any, Final, Protocol
 
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 
-from cluster.config import ClusterConfig, SizeConfig
+from cluster.config import ClusterConfig, ReplicaChoice, RoutingConfig, SizeConfig
 from cluster.forecast import profile_of
 from cluster.placement import bundles
 from cluster.replica import Replica
@@ -22,6 +22,9 @@ APP_NAME: Final = "gemmule"
 INGRESS_NAME: Final = "ingress"
 _HEALTH_PERIOD_S: Final = 2.0
 _HEALTH_TIMEOUT_S: Final = 30.0  # on a busy laptop an answer can be slow without the replica being ill
+_REPORT_PERIOD_S: Final = 1.0  # a router's view of a cache is at most 1.4 s old with it (2026-11-24)
+_REPORT_TIMEOUT_S: Final = 5.0
+_UNREAD_PERIOD_S: Final = 3600.0  # reports that nobody reads
 _DRAIN_S: Final = 600.0  # above the longest answer, so that scale-in cuts nobody off
 _INGRESS_STREAMS: Final = 4096  # admission happens in the router; Serve's own limit must not come first
 
@@ -40,12 +43,12 @@ def build(config: ClusterConfig, face: type[Face], settings_json: str, ingress_r
     """The application graph: a deployment per size, and the ingress that holds a handle to each of them."""
     profile_of(config)  # whatever is wrong with it is better said here than by every ingress replica
     config_json = config.model_dump_json()
-    handles = {str(size): engine(size, sized, config.token_env) for size, sized in config.sizes.items()}
+    handles = {str(size): engine_of(size, sized, config) for size, sized in config.sizes.items()}
     return _ingress(face, ingress_replicas).bind(settings_json, config_json, handles)
 
 
-def engine(size: Size, config: SizeConfig, token_env: str) -> Application:
-    """The deployment of one size."""
+def engine_of(size: Size, config: SizeConfig, cluster: ClusterConfig) -> Application:
+    """The replicas of one size, and how one of them is chosen."""
     sharded = config.tensor_parallel > 1
     placement = bundles(config) if sharded else None
     deployment = serve.deployment(
@@ -65,8 +68,21 @@ def engine(size: Size, config: SizeConfig, token_env: str) -> Application:
         health_check_period_s=_HEALTH_PERIOD_S,
         health_check_timeout_s=_HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=_DRAIN_S,
+        request_router_config=request_router(cluster.routing, config.engine.max_running),
     )
-    return deployment.bind(str(size), config.model_dump_json(), token_env)
+    return deployment.bind(str(size), config.model_dump_json(), cluster.token_env)
+
+
+def request_router(routing: RoutingConfig, slots: int) -> RequestRouterConfig:
+    """Serve's router between the replicas of a size that decodes `slots` requests at once."""
+    if routing.replica_choice is ReplicaChoice.POWER_OF_TWO:
+        return RequestRouterConfig(request_routing_stats_period_s=_UNREAD_PERIOD_S)
+    return RequestRouterConfig(
+        request_router_class="cluster.replica_router:ReplicaRouter",
+        request_router_kwargs={"slots": slots, "queue_tokens": routing.queue_tokens},
+        request_routing_stats_period_s=_REPORT_PERIOD_S,
+        request_routing_stats_timeout_s=_REPORT_TIMEOUT_S,
+    )
 
 
 class SizedReplica(Replica):

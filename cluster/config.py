@@ -132,8 +132,15 @@ class ShadowConfig(_Branch):
     seed: int = Field(0, description="Which requests are drawn.")
 
 
+class ReplicaChoice(StrEnum):
+    """How the replica of a size is chosen."""
+
+    PREFIX = "prefix"  # where the least is left to compute: prefix cache, queue and free memory
+    POWER_OF_TWO = "power_of_two"  # Serve's own: the shorter queue of two at random
+
+
 class RoutingConfig(_Branch):
-    """How sizes are chosen, when one counts as under pressure, and how long answers may take."""
+    """How sizes and their replicas are chosen, when a size counts as under pressure, and how long answers may take."""
 
     profile: str | None = Field(
         None, description="Routing profile: `embedded`, `gemma-2` or a file; none takes what fits the served sizes."
@@ -148,6 +155,15 @@ class RoutingConfig(_Branch):
     )
     max_load: float = Field(
         4.0, gt=0, description="Ongoing requests per decoding slot from which new ones are refused with 429."
+    )
+    replica_choice: ReplicaChoice = Field(
+        ReplicaChoice.PREFIX,
+        description="Which replica of a size: `prefix` looks at what each has cached, `power_of_two` at queues alone.",
+    )
+    queue_tokens: int = Field(
+        256,
+        ge=1,
+        description="Prompt tokens found cached that make a replica worth one more request in its queue, for `prefix`.",
     )
     default_timeout_s: float = Field(300, gt=0, le=3600, description="Deadline of a request that names none.")
     max_timeout_s: float = Field(3600, gt=0, le=86_400, description="Longest deadline; longer ones are cut to it.")

@@ -14,6 +14,7 @@ from ray import serve
 
 from cluster.config import SizeConfig
 from cluster.rank_group import RankGroup
+from cluster.replica_report import ReplicaReport
 from cluster.snapshot import Hello, ReplicaLoad, ReplicaStats, ReplicaStatus
 from model.checkpoint import open_checkpoint
 from model.config import Size
@@ -89,6 +90,10 @@ class Replica:
         """What routers ask for twice a second."""
         load = self._engine.load()
         return ReplicaLoad(self._name, load.running, load.waiting)
+
+    def record_routing_stats(self) -> dict[str, Any]:
+        """What Serve brings to every router of this size, `cluster.replica_router`."""
+        return ReplicaReport.of(self._engine.load(), *self._engine.marks()).fields()
 
     async def stats(self) -> ReplicaStats:
         """What an operator watches."""

@@ -29,7 +29,7 @@ Read = Callable[[GenerationRequest], Stream]
 
 
 class Shadow:
-    """One per router. Draws by the request's id, so that a retry is drawn again and the share does not depend on time."""
+    """One per router. Draws by the request's id: a retry is drawn again, and the share does not depend on time."""
 
     def __init__(self, config: ShadowConfig, watch: PromiseWatch, largest: Size, read: Read) -> None:
         self._config, self._watch, self._largest, self._ask = config, watch, largest, read
@@ -44,7 +44,8 @@ class Shadow:
 
     async def listening(self, tier: Tier, request: GenerationRequest, stream: Stream) -> Stream:
         """The same stream; the answer is looked at once it is complete."""
-        size, answer = self._largest, []
+        size = self._largest
+        answer: list[int] = []
         async with aclosing(stream):
             async for item in stream:
                 match item:

@@ -124,6 +124,10 @@ class Engine:
         here = self._here()
         return stats_of(here.scheduler.load(), self.instruments.total, here.capacity)
 
+    def marks(self) -> tuple[list[int], bool]:
+        """Short names of prefixes that it has cached, and whether they are all; for routers."""
+        return self._here().scheduler.marks()
+
     @property
     def capacity(self) -> Capacity:
         """What it found room for at its start."""

@@ -147,7 +147,7 @@ class KvBlocks:
             return
         links = self._links(sequence, full)
         for index in range(notes.num_published, full):
-            self.cache.publish(Kind.GLOBAL, links[index], sequence.global_blocks[index])
+            self.cache.publish(Kind.GLOBAL, links[index], sequence.global_blocks[index], index + 1)
             self.cache.publish(Kind.WINDOW, links[index], sequence.window_blocks[index])
         notes.num_published = full
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from model.blocks import BlockPool
 from model.eviction import EvictionOrder
+from model.marks import Marks
 
 _PROVEN_SHARE = 0.8  # of the pool; segmented LRUs are usually split so (memcached, Caffeine), not measured here
 
@@ -40,6 +41,7 @@ class PrefixCache:
         self._found: tuple[dict[bytes, int], dict[bytes, int]] = ({}, {})  # by kind
         self._names: dict[int, tuple[Kind, bytes]] = {}  # of published blocks
         self._shared: set[int] = set()  # published blocks that were found at least once
+        self.marks = Marks()  # of the global blocks: without them nothing is found
 
     @property
     def num_available(self) -> int:
@@ -62,11 +64,16 @@ class PrefixCache:
             self._evict()
         return self._pool.take()
 
-    def publish(self, kind: Kind, link: bytes, block: int) -> None:
-        """Let others find a full, computed block. Where an equal one is known already, this one stays private."""
+    def publish(self, kind: Kind, link: bytes, block: int, depth: int = 1) -> None:
+        """Let others find a full, computed block. Where an equal one is known already, this one stays private.
+
+        `depth` is its place in the prompt, the first being 1; only `marks` want it.
+        """
         if link not in self._found[kind]:
             self._found[kind][link] = block
             self._names[block] = (kind, link)
+            if kind is Kind.GLOBAL:
+                self.marks.add(link, depth)
 
     def find(self, kind: Kind, link: bytes) -> int | None:
         """The block of that name."""
@@ -85,6 +92,9 @@ class PrefixCache:
         if self._pool.hold(block):
             self._idle.remove(block)
         self._shared.add(block)
+        kind, link = self._names[block]
+        if kind is Kind.GLOBAL:
+            self.marks.touch(link)
 
     def give_back(self, block: int) -> None:
         """A sequence needs it no more. Give back tails before heads: the first idle is the first evicted."""
@@ -108,5 +118,7 @@ class PrefixCache:
         block = self._idle.pop()
         kind, link = self._names.pop(block)
         del self._found[kind][link]
+        if kind is Kind.GLOBAL:
+            self.marks.discard(link)
         self._shared.discard(block)
         self._pool.free(block)

@@ -63,7 +63,8 @@ class GenerationRequest:
     `timeout_s` is the time left when the request is handed over; whoever receives it makes it a deadline on its own
     clock, since clocks of two machines differ. `draft_token_ids` is a guess at the answer, from its first token on; it
     changes how fast the answer comes and never what it is. `prompt_lookup` lets the engine guess from the prompt as
-    well. A lower `priority` number goes first. Blocks are shared between requests of one `salt` only.
+    well. A lower `priority` number goes first. Blocks are shared between requests of one `salt` only. Requests of one
+    `session` go to one replica where nothing speaks against it; an engine does not look at it.
     """
 
     request_id: RequestId
@@ -74,3 +75,4 @@ class GenerationRequest:
     prompt_lookup: bool = False
     priority: int = 0
     salt: str = ""
+    session: str = ""

@@ -122,6 +122,10 @@ class Scheduler:
             prefix_asked_tokens=self._asked_tokens,
         )
 
+    def marks(self) -> tuple[list[int], bool]:
+        """What the cache tells of itself to routers (`Marks.newest`)."""
+        return self._blocks.cache.marks.newest()
+
     def drop_cache(self) -> None:
         """Forget every cached block that nobody holds."""
         self._blocks.cache.drop()

@@ -60,7 +60,9 @@ class AskBase(SamplingForm, GuideForm):
         Field(max_length=16),
     ] = Field({}, description="Labels, without effect.")
     safety_identifier: Label | None = Field(None, description="A label, without effect.")
-    prompt_cache_key: Label | None = Field(None, description="A label, without effect.")
+    prompt_cache_key: Label | None = Field(
+        None, description="Requests of one key go to one replica of a size, as far as its load allows."
+    )
     store: bool | None = Field(
         None, description="false keeps the prompt out of the operator's sample; true is refused."
     )

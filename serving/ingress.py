@@ -65,7 +65,7 @@ def application(settings: Settings) -> Any:
 def service_of(settings: Settings, router: Router) -> Service:
     """The service behind both faces, with real time and random ids."""
     prompter = Prompter(shared_tokenizer(settings.cluster))
-    return Service(settings.cluster, prompter, router, time, new_request_id, settings.traffic)
+    return Service(settings.cluster, prompter, router, time, new_request_id, traffic=settings.traffic)
 
 
 def new_request_id() -> RequestId:

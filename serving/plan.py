@@ -27,6 +27,7 @@ class Plan:
     num_choices: int
     prompt_lookup: bool
     priority: int
+    session: str  # "" for none
     echo: str | None  # the prompt's text, when it is shown in front of the answer
     silent: bool  # of the answer itself nothing is shown
     guide_field: str | None  # what asked for the guide
@@ -41,6 +42,7 @@ class Plan:
             self.draft,
             self.prompt_lookup,
             self.priority,
+            session=self.session,
         )
 
     def named(self, fault: Fault) -> Fault:
@@ -69,6 +71,7 @@ async def plan_of(ask: Ask, prompter: Prompter, speller: Speller) -> Plan:
         num_choices=ask.n,
         prompt_lookup=ask.prompt_lookup,
         priority=ask.priority,
+        session=ask.prompt_cache_key or "",
         echo=_echo(ask, prompt, speller),
         silent=ask.max_tokens == 0,
         guide_field=_path(*asked) if asked else None,
