@@ -143,7 +143,7 @@ async def test_bytes_of_a_stream(faces: Faces) -> None:
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=8))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_the_joined_stream_equals_the_plain_answer(faces: Faces, pieces: list[str]) -> None:
     faces.script(Script(pieces=pieces))
     plain = (await faces.http.post("/v1/chat/completions", json=CHAT)).json()

@@ -86,7 +86,7 @@ async def test_both_faces_ask_the_engine_for_the_same(faces: Faces) -> None:
     temperature=st.floats(0, 2),
     max_tokens=st.integers(1, 4000),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_completions_are_the_same_over_both_faces(
     faces: Faces, text: str, temperature: float, max_tokens: int
 ) -> None:

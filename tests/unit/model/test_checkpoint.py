@@ -348,7 +348,7 @@ HOSTILE_ENTRIES = st.dictionaries(
     | HEADER_VALUES,
     max_size=3,
 )
-QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def only_checkpoint_errors(path: Path, content: bytes) -> None:

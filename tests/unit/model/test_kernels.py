@@ -68,7 +68,7 @@ def test_plain_torch_never_has_a_whole_quantized_weight_in_fp32(kind: Kind) -> N
     assert loss(sliced.linear(x, filled(sliced, kind, matrix)), whole.linear(x, filled(whole, kind, matrix))) < 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(kind=st.sampled_from(KINDS), rows=st.integers(2, 40), seed=st.integers(0, 99))
 def test_a_row_does_not_depend_on_its_neighbours(native: NativeOps, kind: Kind, rows: int, seed: int) -> None:
     weight = filled(native, kind, noise(112, 2112, seed=3))
@@ -147,7 +147,7 @@ def test_attention_over_blocks(native: NativeOps, window: int, dtype: Dtype, mos
         assert float((attended(ops, x, [100, 1, 49], window, dtype) - expected).abs().max()) < most
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cuts=st.sets(st.integers(1, 149), max_size=12), window=st.sampled_from([0, WINDOW]))
 def test_chunks_change_no_bit(native: NativeOps, cuts: set[int], window: int) -> None:
     x = noise(150, QUERY, DIM) * 4, noise(150, KV, DIM, seed=1) * 4, noise(150, KV, DIM, seed=2)

@@ -174,7 +174,7 @@ def test_quantized_weights_are_their_bits_and_an_int8_embedding(
 
 
 @given(size=st.sampled_from(list(Size)), data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_ranks_always_hold_everything_split_once_and_everything_whole_each(size: Size, data: st.DataObject) -> None:
     shape = shape_of(size)
     degree = data.draw(st.sampled_from(degrees(shape)))
@@ -276,7 +276,7 @@ def test_without_a_remedy_a_larger_device_is_asked_for() -> None:
     free=st.integers(0, 2 * 10**9),
     shared=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_estimate_never_shrinks_with_tokens_and_checks_never_raise_anything_else(
     kv_heads: int, groups: int, head_dim: int, tokens: int, kv_memory_gb: float | None, stored: EngineConfig, free: int,
     shared: bool,

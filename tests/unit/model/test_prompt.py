@@ -50,7 +50,7 @@ def test_markers_that_a_user_types_are_text(spelled: str) -> None:
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_text_makes_a_marker(text: str) -> None:
     ids = PROMPTER.chat([user(text)])
     assert (ids.count(BOS_ID), ids.count(START_OF_TURN_ID), ids.count(END_OF_TURN_ID)) == (1, 2, 1)

@@ -195,7 +195,7 @@ def slow_distribution(logits: list[float], params: SamplingParams) -> dict[int, 
     return {token: weight[token] / total for token in final}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(st.integers(-20, 20), min_size=2, max_size=40),
     k=st.none() | st.integers(1, 45),

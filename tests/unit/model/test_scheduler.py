@@ -246,7 +246,7 @@ class Machine(RuleBasedStateMachine):
         assert not blocks_of(sequence)
 
 
-Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=100, stateful_step_count=40)
 TestAnyHistory = Machine.TestCase
 
 

@@ -75,7 +75,7 @@ def test_other_forms_are_told_the_known_ones(text: str) -> None:
         lambda scheme: st.text(max_size=20).map(lambda rest: scheme + rest)
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_source_never_fails_otherwise(text: str) -> None:
     try:
         parse_source(text)

@@ -106,7 +106,7 @@ json = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(["items", "anyOf", "properties", "$ref", "required", "maxLength"]), json))
 def test_any_object_is_taken_or_refused(schema: dict[str, Any]) -> None:
     with suppress(UnfitError):
