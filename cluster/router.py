@@ -156,7 +156,7 @@ class Router:
         a loss is the last event. Before the first token a lost or full replica is tried once more: an explicit size on
         the same size, a tier where the policy says, without the size that failed.
         """
-        decision = self._decide(facts, without=())
+        decision = self.decide(facts)
         deadline_s = asyncio.get_running_loop().time() + request.timeout_s + _GRACE_S
 
         def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
@@ -177,6 +177,10 @@ class Router:
                     raise
                 decision = self._again(facts, decision, error)
                 log.info("retried", extra={"request_id": request.request_id, "size": decision.size})
+
+    def decide(self, facts: RouteFacts) -> Decision:
+        """What a request would get now; raises the `GemmuleError` that it would be refused with."""
+        return self._decide(facts, without=())
 
     def _decide(self, facts: RouteFacts, without: Iterable[Size]) -> Decision:
         excluded = frozenset(without)

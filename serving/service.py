@@ -10,7 +10,7 @@ from cluster.routing.features import Text
 from cluster.snapshot import ClusterStatus, Limits, Placed, RouteFacts
 from cluster.trail import Recorder
 from model.config import Size
-from model.errors import Code, DeadlineExceededError, GemmuleError, ModelNotFoundError
+from model.errors import Code, DeadlineExceededError, GemmuleError, InvalidRequestError, ModelNotFoundError
 from model.events import Event, Failed
 from model.profile import Profile
 from model.prompt import Prompter
@@ -112,6 +112,7 @@ class Service:
 
     async def _parts(self, ask: Ask, account: Account) -> AsyncGenerator[Part, None]:
         size, tier = self._target(ask.model)
+        _check_target(ask, size)
         account.asked_tier = tier
         plan = await plan_of(ask, self._prompter, self._speller)
         facts = await self._facts(ask, size, tier, plan)
@@ -148,9 +149,11 @@ class Service:
             offers=offers,
             prompt_tokens=tokens,
             max_tokens=prompt.max_tokens,
-            limits=Limits(deadline_s=None if ask.deadline_ms is None else ask.deadline_ms / 1000),
-            cascade=plan.num_choices == 1 and plan.echo is None,
+            limits=_limits(ask),
+            # A second size would cost more than the cap of the first, and its answer would be cut for that.
+            cascade=plan.num_choices == 1 and plan.echo is None and ask.max_cost is None,
             stream=ask.stream,
+            allow_fallback=ask.allow_fallback,
         )
 
     async def _told(
@@ -176,7 +179,9 @@ class Service:
         if not all(choice.finished for choice in choices):
             raise RuntimeError("a generation ended without its last event")
         account.finished(choices[0].reason, total(choice.used for choice in choices))
-        yield Ended(choices[0].reason, total(choice.shown for choice in choices))
+        shown = total(choice.shown for choice in choices)
+        wrote = (() if plan.silent else account.wrote()) if plan.tells_sizes else None
+        yield Ended(choices[0].reason, shown, account.trail.usd, wrote)
 
     def _started(self, request_id: RequestId, placed: Placed, num_choices: int) -> Started:
         decision = placed.decision
@@ -212,3 +217,17 @@ class Service:
         routing = self._cluster.routing
         wanted_s = routing.default_timeout_s if ask.deadline_ms is None else ask.deadline_ms / 1000
         return min(wanted_s, routing.max_timeout_s)
+
+
+def _check_target(ask: Ask, size: Size | None) -> None:
+    """A size that was asked for by name is not chosen by its quality."""
+    if size is not None and ask.min_quality is not None:
+        what = f"min_quality: {size} was asked for, whatever its quality; name a tier as model, or leave it out"
+        raise InvalidRequestError("invalid_value", "min_quality", what)
+
+
+def _limits(ask: Ask) -> Limits:
+    """What each choice may cost, and the others as they are."""
+    max_cost_usd = None if ask.max_cost is None else ask.max_cost / ask.n
+    deadline_s = None if ask.deadline_ms is None else ask.deadline_ms / 1000
+    return Limits(max_cost_usd, deadline_s, ask.min_quality)

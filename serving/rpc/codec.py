@@ -34,7 +34,7 @@ Metadata = list[tuple[str, str | bytes]]
 
 _PLAIN: Final = (
     "model", "deadline_ms", "user", "n", "echo", "prompt_lookup", "priority", "guided_json", "guided_regex",
-    "guided_grammar",
+    "guided_grammar", "max_cost", "min_quality", "allow_fallback", "include_sizes",
 )  # fmt: skip
 _PLAIN_SAMPLING: Final = (
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
@@ -118,8 +118,14 @@ def response_of(part: Part) -> pb.GenerateResponse:
         case ChoiceEnded():
             return pb.GenerateResponse(chunk=pb.Chunk(index=part.index, finish_reason=_REASONS[part.reason]))
         case Ended():
-            finished = pb.Finished(reason=_REASONS[part.reason], usage=_usage(part.usage))
-            return pb.GenerateResponse(finished=finished)
+            return pb.GenerateResponse(
+                finished=pb.Finished(
+                    reason=_REASONS[part.reason],
+                    usage=_usage(part.usage),
+                    cost_usd=part.cost_usd,
+                    sizes=[pb.Segment(size=each.size.value, tokens=each.tokens) for each in part.sizes or ()],
+                )
+            )
 
 
 def _scored(score: Scored) -> pb.TokenLogprob:

@@ -18,7 +18,7 @@ from cluster.snapshot import (
     SizeStatus,
     Snapshot,
 )
-from cluster.trail import Role, Trail, Work
+from cluster.trail import Role, Segment, Trail, Work
 from model.config import CONTEXT_TOKENS, Size
 from model.errors import Code, Fault, GemmuleError
 from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
@@ -70,6 +70,10 @@ class ScriptedRouter:
         costs = {Size.B2: 0.1, Size.B9: 0.34, Size.B27: 1.0}
         return tuple(Offer(size, quality[size], costs[size], min(20.0, max_tokens)) for size in self.cluster.sizes)
 
+    def decide(self, facts: RouteFacts) -> Decision:
+        reason = Reason.EXPLICIT if facts.size else Reason.CHEAPEST
+        return Decision(facts.size or Size.B9, facts.tier, reason, "as scripted", facts.offers)
+
     async def route(
         self, facts: RouteFacts, request: GenerationRequest, trail: Trail
     ) -> AsyncGenerator[Placed | Event, None]:
@@ -82,10 +86,8 @@ class ScriptedRouter:
             if script.refuse is not None:
                 complete = True
                 raise script.refuse
-            size = facts.size or Size.B9
-            decision = Decision(
-                size, facts.tier, Reason.EXPLICIT if facts.size else Reason.CHEAPEST, "as scripted", facts.offers
-            )
+            decision = self.decide(facts)
+            size = decision.size
             yield Placed(decision, f"{size}#0", f"nano-{size}")
             if script.scores and (num_top := request.sampling.prompt_logprobs) is not None:
                 ids = request.prompt_token_ids[1:]
@@ -109,6 +111,7 @@ class ScriptedRouter:
             wrong = len(request.draft_token_ids) - right
             usage = Usage(len(request.prompt_token_ids), num_tokens, script.cached_tokens, right, wrong)
             trail.works.append(Work(size, f"{size}#0", Role.ANSWER, usage, 1e-6))
+            trail.wrote = (Segment(Size.B2, 1), Segment(size, num_tokens - 1))
             yield Finished(request.request_id, script.reason, usage)
         finally:
             if not complete:
