@@ -20,6 +20,7 @@ from cluster.cascade import answered
 from cluster.config import ClusterConfig
 from cluster.forecast import Forecast
 from cluster.lookout import Lookout
+from cluster.pacing import Pacing
 from cluster.policy import choose
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
@@ -106,6 +107,7 @@ class Router:
         self._names = names
         self._ongoing: Counter[Size] = Counter()
         self._lookout = Lookout(handles)
+        self._pacing = Pacing()
 
     async def start(self) -> None:
         """Begin to watch the sizes; needs a running event loop."""
@@ -214,6 +216,9 @@ class Router:
         """One attempt on one size. `Placed` is held back until the first event, so that a retry stays possible."""
         size = decision.size
         work = _Working(len(request.prompt_token_ids))
+        clock = asyncio.get_running_loop().time
+        length = min(decision.offer(size).output_tokens, request.sampling.max_tokens)
+        run = self._pacing.begin(self._state(size), len(request.prompt_token_ids), length, clock())
         self._ongoing[size] += 1
         stream: Any = None
         hello: Hello | None = None
@@ -230,6 +235,7 @@ class Router:
                     hello = item
                     continue
                 work.see(item)
+                run.seen(clock())
                 if not placed:
                     if isinstance(item, Failed):
                         raise GemmuleError(item.fault)
@@ -258,6 +264,8 @@ class Router:
             for event in self._end(GemmuleError(fault), request, placed, cause):
                 yield event
         finally:
+            if work.finished:
+                self._pacing.end(run, work.usage)
             if placed:
                 role = Role.ANSWER if work.finished else Role.LOST
                 usd = price(work.usage, self._config.sizes[size].usd_per_mtoken)
@@ -279,14 +287,16 @@ class Router:
         config = self._config.sizes[size]
         replicas = self._lookout.loads(size)
         polled = sum(replica.running + replica.waiting for replica in replicas)
+        ongoing, slots = max(self._ongoing[size], polled), config.engine.max_running * len(replicas)
         return SizeState(
             size=size,
             num_replicas=len(replicas),
-            ongoing=max(self._ongoing[size], polled),
-            slots=config.engine.max_running * len(replicas),
+            ongoing=ongoing,
+            slots=slots,
             max_context_tokens=CONTEXT_TOKENS,
             usd_per_mtoken=config.usd_per_mtoken,
             wakes=config.replicas.min_replicas == 0,
+            pace=self._pacing.pace(size, ongoing, slots),
         )
 
     def _size_status(self, size: Size, replicas: tuple[ReplicaStatus, ...]) -> SizeStatus:
