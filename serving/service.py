@@ -7,10 +7,10 @@ from typing import Final, Protocol
 
 from cluster.config import ClusterConfig, Tier
 from cluster.routing.features import Text
-from cluster.snapshot import ClusterStatus, Limits, Placed, RouteFacts
+from cluster.snapshot import ClusterStatus, Decision, Limits, Placed, RouteFacts
 from cluster.trail import Recorder
 from model.config import Size
-from model.errors import Code, DeadlineExceededError, GemmuleError, InvalidRequestError, ModelNotFoundError
+from model.errors import Code, DeadlineExceededError, Fault, GemmuleError, InvalidRequestError, ModelNotFoundError
 from model.events import Event, Failed
 from model.profile import Profile
 from model.prompt import Prompter
@@ -24,6 +24,7 @@ from serving.models import ModelCard, model_cards
 from serving.parts import Ended, Part, Started
 from serving.plan import Plan, plan_of
 from serving.profiling import ProfileAsk, pick
+from serving.quote import Quote, quote_of, would_refuse
 from serving.readiness import Readiness
 from serving.spelling import Speller
 
@@ -85,6 +86,24 @@ class Service:
             record = account.close(self.metrics, self._clock.monotonic())
             if self._recorder is not None:
                 self._recorder.record(record)
+
+    async def quote(self, ask: Ask) -> Quote:
+        """What the ask would cost and take on every size, and which would answer now; runs nothing.
+
+        Raises what is wrong with the ask itself; that it would be refused for now is part of the quote.
+        """
+        size, tier = self._target(ask.model)
+        _check_target(ask, size)
+        plan = await plan_of(ask, self._prompter, self._speller)
+        facts = await self._facts(ask, size, tier, plan)
+        found: Decision | Fault
+        try:
+            found = self._router.decide(facts)
+        except GemmuleError as error:
+            if not would_refuse(error.fault):
+                raise
+            found = error.fault
+        return quote_of(ask.model, facts, found, self._router.snapshot(), plan.num_choices)
 
     async def models(self) -> list[ModelCard]:
         """Sizes, cheapest first, then tiers."""

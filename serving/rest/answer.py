@@ -38,18 +38,23 @@ async def answer(
     limits: Limits,
 ) -> Response:
     """The response; raises `GemmuleError` for what is refused, `HungUp` when the client leaves before it."""
-    try:
-        body = await read_body(request, limits.body)
-        ask = await unhurried(lambda: read(parse_object(body)), len(body))
-    except GemmuleError as error:
-        service.metrics.refused(error.fault.code.value)
-        raise
+    ask = await read_ask(service, request, read, limits)
     parts = service.generate(ask, request_id)
     if ask.stream:
         return await _stream(request, request_id, ask, beats(parts, limits.waiting_s), shape)
     whole = await until_hangup(request.receive, collect(parts))
     headers = {"x-request-id": request_id, **route_headers(whole.started)}
     return JSONResponse(shape.whole(whole, ask.num_logprobs is not None), headers=headers)
+
+
+async def read_ask(service: Service, request: Request, read: Callable[[Mapping[str, Any]], Ask], limits: Limits) -> Ask:
+    """What the body asks for; raises `GemmuleError`."""
+    try:
+        body = await read_body(request, limits.body)
+        return await unhurried(lambda: read(parse_object(body)), len(body))
+    except GemmuleError as error:
+        service.metrics.refused(error.fault.code.value)
+        raise
 
 
 async def _stream(

@@ -1,6 +1,7 @@
 """protobuf <-> ask, part, fault. Requests end in the same validator as REST bodies, so errors are the same."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Final
 
 from google.protobuf import any_pb2, duration_pb2
@@ -12,6 +13,7 @@ from serving.ask import Ask
 from serving.asking import chat_ask, text_ask
 from serving.models import ModelCard
 from serving.parts import ChoiceEnded, Ended, Part, Piece, Scored, Started
+from serving.quote import Quote
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from serving.status import public, retry_after, status_of
 
@@ -177,6 +179,19 @@ def model_of(card: ModelCard) -> pb.Model:
         parameters=card.parameters or 0,
         tensor_parallel=card.tensor_parallel or 0,
         micro_usd_per_mtoken=round((card.usd_per_mtoken or 0) * _MICRO),
+    )
+
+
+def quote_response(quote: Quote) -> pb.QuoteResponse:
+    """The answer of `Quote`."""
+    return pb.QuoteResponse(
+        model=quote.model,
+        tier=quote.tier.value if quote.tier else "",
+        chosen=quote.chosen.value if quote.chosen else "",
+        then=quote.then.value if quote.then else "",
+        reason=quote.reason,
+        detail=quote.detail,
+        sizes=[pb.SizeQuote(**asdict(each)) for each in quote.sizes],
     )
 
 

@@ -297,6 +297,48 @@ class Failure(_message.Message):
     retry_after_seconds: int
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., retry_after_seconds: _Optional[int] = ...) -> None: ...
 
+class QuoteResponse(_message.Message):
+    __slots__ = ("model", "tier", "chosen", "then", "reason", "detail", "sizes")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    tier: str
+    chosen: str
+    then: str
+    reason: str
+    detail: str
+    sizes: _containers.RepeatedCompositeFieldContainer[SizeQuote]
+    def __init__(self, model: _Optional[str] = ..., tier: _Optional[str] = ..., chosen: _Optional[str] = ..., then: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., sizes: _Optional[_Iterable[_Union[SizeQuote, _Mapping]]] = ...) -> None: ...
+
+class SizeQuote(_message.Message):
+    __slots__ = ("size", "quality", "cost_usd", "max_cost_usd", "prompt_tokens", "expected_output_tokens", "time_p50_s", "time_p90_s", "ready", "load")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_USD_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TIME_P50_S_FIELD_NUMBER: _ClassVar[int]
+    TIME_P90_S_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    size: str
+    quality: float
+    cost_usd: float
+    max_cost_usd: float
+    prompt_tokens: int
+    expected_output_tokens: float
+    time_p50_s: float
+    time_p90_s: float
+    ready: bool
+    load: float
+    def __init__(self, size: _Optional[str] = ..., quality: _Optional[float] = ..., cost_usd: _Optional[float] = ..., max_cost_usd: _Optional[float] = ..., prompt_tokens: _Optional[int] = ..., expected_output_tokens: _Optional[float] = ..., time_p50_s: _Optional[float] = ..., time_p90_s: _Optional[float] = ..., ready: _Optional[bool] = ..., load: _Optional[float] = ...) -> None: ...
+
 class ListModelsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
