@@ -178,8 +178,8 @@ def _unaffordable(facts: RouteFacts, cheapest: Offer, rules: Rules) -> Unafforda
     needs = cheapest.cost * rules.unit_usd
     limit = facts.limits.max_cost_usd or 0.0
     return Unaffordable(
-        f"max_cost: {limit:.3g} USD is too little, {cheapest.size} is expected to cost {needs:.3g}; raise it, or "
-        "shorten the request"
+        f"max_cost: {limit:.3g} USD is too little for an answer, {cheapest.size} is expected to cost {needs:.3g}; "
+        "raise it, or shorten the request"
     )
 
 

@@ -21,6 +21,7 @@ from cluster.cascade import answered
 from cluster.config import ClusterConfig, Tier
 from cluster.forecast import Forecast
 from cluster.lookout import Lookout
+from cluster.pacing import Pacing
 from cluster.policy import choose
 from cluster.promise_watch import Kept, PromiseWatch
 from cluster.routing.choice import Offer
@@ -116,6 +117,7 @@ class Router:
         self._names = names
         self._ongoing: Counter[Size] = Counter()
         self._lookout = Lookout(handles)
+        self._pacing = Pacing()
 
     async def start(self) -> None:
         """Begin to watch the sizes; needs a running event loop."""
@@ -174,7 +176,7 @@ class Router:
         a loss is the last event. Before the first token a lost or full replica is tried once more: an explicit size on
         the same size, a tier where the policy says, without the size that failed.
         """
-        decision = self._decide(facts, without=())
+        decision = self.decide(facts)
         deadline_s = asyncio.get_running_loop().time() + request.timeout_s + _GRACE_S
         request = replace(request, priority=self.rules.priority(facts.tier, request.priority))
 
@@ -197,6 +199,10 @@ class Router:
                     raise
                 decision = self._again(facts, decision, error)
                 log.info("retried", extra={"request_id": request.request_id, "size": decision.size})
+
+    def decide(self, facts: RouteFacts) -> Decision:
+        """What a request would get now; raises the `GemmuleError` that it would be refused with."""
+        return self._decide(facts, without=())
 
     async def _shadowed(self, largest: Size, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
         """On the largest size, for nobody; its price is in no request's account."""
@@ -251,6 +257,9 @@ class Router:
         """One attempt on one size. `Placed` is held back until the first event, so that a retry stays possible."""
         size = decision.size
         work = _Working(len(request.prompt_token_ids))
+        clock = asyncio.get_running_loop().time
+        length = min(decision.offer(size).output_tokens, request.sampling.max_tokens)
+        run = self._pacing.begin(self._state(size), len(request.prompt_token_ids), length, clock())
         self._ongoing[size] += 1
         stream: Any = None
         hello: Hello | None = None
@@ -267,6 +276,7 @@ class Router:
                     hello = item
                     continue
                 work.see(item)
+                run.seen(clock())
                 if not placed:
                     if isinstance(item, Failed):
                         raise GemmuleError(item.fault)
@@ -295,6 +305,8 @@ class Router:
             for event in self._end(GemmuleError(fault), request, placed, cause):
                 yield event
         finally:
+            if work.finished:
+                self._pacing.end(run, work.usage)
             if placed:
                 role = Role.ANSWER if work.finished else Role.LOST
                 usd = price(work.usage, self._config.sizes[size].usd_per_mtoken)
@@ -316,14 +328,16 @@ class Router:
         config = self._config.sizes[size]
         replicas = self._lookout.loads(size)
         polled = sum(replica.running + replica.waiting for replica in replicas)
+        ongoing, slots = max(self._ongoing[size], polled), config.engine.max_running * len(replicas)
         return SizeState(
             size=size,
             num_replicas=len(replicas),
-            ongoing=max(self._ongoing[size], polled),
-            slots=config.engine.max_running * len(replicas),
+            ongoing=ongoing,
+            slots=slots,
             max_context_tokens=CONTEXT_TOKENS,
             usd_per_mtoken=config.usd_per_mtoken,
             wakes=config.replicas.min_replicas == 0,
+            pace=self._pacing.pace(size, ongoing, slots),
         )
 
     def _size_status(self, size: Size, replicas: tuple[ReplicaStatus, ...]) -> SizeStatus:

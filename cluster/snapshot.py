@@ -14,11 +14,17 @@ from model.stats import EngineStats
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast one size answers now, from what it answered lately."""
+    """How fast one size answers now, from what it answered lately.
+
+    `p50` and `p90` are what half and nine tenths of its answers took at most, as a multiple of what was expected when
+    they began: they know how uncertain lengths are. None while there were too few.
+    """
 
     wait_s: float  # before a request's first step
     prompt_s_per_token: float
     output_s_per_token: float
+    p50: float | None = None
+    p90: float | None = None
 
     def answer_s(self, prompt_tokens: float, output_tokens: float) -> float:
         """Expected seconds to the last token."""

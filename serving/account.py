@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from cluster.config import Tier
 from cluster.snapshot import Placed
-from cluster.trail import Record, Trail
+from cluster.trail import Record, Role, Segment, Trail
 from model.errors import Code
 from model.events import FinishReason, Usage
 from model.request import RequestId
@@ -46,6 +46,13 @@ class Account:
     def finished(self, reason: FinishReason, usage: Usage) -> None:
         """The answer is complete; usage is what the engine did."""
         self.code, self.finish, self.usage = "ok", reason.value, usage
+
+    def wrote(self) -> tuple[Segment, ...]:
+        """Which size wrote which tokens: of one answer in their order, of several one after the other."""
+        answers = [work for work in self.trail.works if work.role is Role.ANSWER]
+        if len(answers) == 1:
+            return self.trail.wrote
+        return tuple(Segment(work.size, work.usage.output_tokens) for work in answers)
 
     def failed(self, code: Code, reason: str) -> None:
         """It ended with an error."""

@@ -16,6 +16,7 @@ from serving.strings import Label, LabelKey, LabelValue, Text
 from serving.turns import Messages, Prediction
 
 MAX_CHOICES: Final = 8
+MAX_COST_USD: Final = 1_000_000.0
 CHAT_DEFAULT_TOKENS: Final = 512
 """max_tokens of a chat that names none, or what is left of the context if that is less."""
 TEXT_DEFAULT_TOKENS: Final = 16
@@ -51,6 +52,18 @@ class AskBase(SamplingForm, GuideForm):
     stream: bool = Field(False, description="Send the answer as server-sent events.")
     stream_options: StreamOptions | None = Field(None, description="Only with stream.")
     deadline_ms: int | None = Field(None, ge=1, description="Time for the whole answer; cut to the configured limit.")
+    max_cost: float | None = Field(
+        None, gt=0.0, le=MAX_COST_USD, allow_inf_nan=False, description="USD that the whole request costs at most."
+    )
+    min_quality: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        allow_inf_nan=False,
+        description="Share of the largest size's right answers, in place of the tier's promise; only with a tier.",
+    )
+    allow_fallback: bool = Field(False, description="A size that cannot serve now may be replaced by another.")
+    include_sizes: bool = Field(False, description="Say which size wrote which tokens of the answer.")
     user: Label | None = Field(None, description="A label, without effect.")
     metadata: Annotated[
         dict[

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
-from cluster.snapshot import ClusterStatus, Placed, ReplicaStats, RouteFacts, Snapshot
+from cluster.snapshot import ClusterStatus, Decision, Placed, ReplicaStats, RouteFacts, Snapshot
 from cluster.trail import Trail
 from model.config import Size
 from model.events import Event
@@ -21,6 +21,9 @@ class Router(Protocol):
 
     def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
         """What every served size is expected to make of a request, cheapest first; no waiting."""
+
+    def decide(self, facts: RouteFacts) -> Decision:
+        """What `route` would do now, without doing it; raises the `GemmuleError` that it would begin with."""
 
     def route(
         self, facts: RouteFacts, request: GenerationRequest, trail: Trail
@@ -62,7 +65,7 @@ async def opened(
         placed = await anext(first)
         yield 0, placed
         if isinstance(placed, Placed):
-            facts = replace(facts, size=placed.decision.size, tier=None)
+            facts = replace(facts, size=placed.decision.size, tier=None, allow_fallback=False)
         others = [router.route(facts, request(index), trail) for index in range(1, num_choices)]
         async with aclosing(interleave([first, *others])) as items:
             async for item in items:

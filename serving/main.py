@@ -63,6 +63,26 @@ def chat(
 
 
 @app.command()
+def explain(
+    prompt: Annotated[str, typer.Argument(help="What would be asked.")],
+    url: Url = DEFAULT_URL,
+    model: Annotated[str, typer.Option("--model", "-m", help="A size (2b, 9b, 27b) or a tier.")] = "auto",
+    max_cost: Annotated[float | None, typer.Option(help="USD at most.")] = None,
+    deadline_ms: Annotated[int | None, typer.Option(help="Time for the whole answer.")] = None,
+    min_quality: Annotated[float | None, typer.Option(help="Share of the largest size's right answers.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens of the answer at most.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Show what a prompt would cost and take on every size, which would answer, and why; runs nothing."""
+    from serving.cli.explain import explain as command
+
+    limits = {
+        "max_cost": max_cost, "deadline_ms": deadline_ms, "min_quality": min_quality, "max_tokens": max_tokens
+    }  # fmt: skip
+    _leave(_remote(lambda: command(url, prompt, model, limits, json, _console)))
+
+
+@app.command()
 def status(
     url: Url = DEFAULT_URL,
     json: AsJson = False,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cluster.config import Tier
+from cluster.trail import Segment
 from model.config import Size
 from model.events import FinishReason, Usage
 from model.request import RequestId
@@ -73,10 +74,16 @@ class ChoiceEnded:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Last part: every choice is complete. Usage counts the prompt once and the output of all."""
+    """Last part: every choice is complete. Usage counts the prompt once and the output of all.
+
+    `sizes` says who wrote which tokens, in their order: of one answer, or an entry for each of several. None where the
+    client did not ask.
+    """
 
     reason: FinishReason  # of the first choice
     usage: Usage
+    cost_usd: float  # of every size that worked on it
+    sizes: tuple[Segment, ...] | None = None
 
 
 Part = Started | Piece | ChoiceEnded | Ended

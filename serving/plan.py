@@ -31,6 +31,7 @@ class Plan:
     echo: str | None  # the prompt's text, when it is shown in front of the answer
     silent: bool  # of the answer itself nothing is shown
     guide_field: str | None  # what asked for the guide
+    tells_sizes: bool  # the answer says which size wrote what
 
     def request(self, request_id: RequestId, index: int, timeout_s: float) -> GenerationRequest:
         """That of one choice. Several have ids with a suffix, and seeds that count up."""
@@ -64,17 +65,20 @@ async def plan_of(ask: Ask, prompter: Prompter, speller: Speller) -> Plan:
     prompt = await prompt_of(ask, prompter)
     asked = guide_of(ask)
     _check_min_tokens(ask, prompt)
+    draft = await draft_of(ask, prompter)
+    guesses = ask.max_cost is None  # wrong ones are paid for, and how many there will be is not known
     return Plan(
         prompt=prompt,
         sampling=_sampling(ask, prompt, bias, asked[1] if asked else None),
-        draft=await draft_of(ask, prompter),
+        draft=draft if guesses else (),
         num_choices=ask.n,
-        prompt_lookup=ask.prompt_lookup,
+        prompt_lookup=ask.prompt_lookup and guesses,
         priority=ask.priority,
         session=ask.prompt_cache_key or "",
         echo=_echo(ask, prompt, speller),
         silent=ask.max_tokens == 0,
         guide_field=_path(*asked) if asked else None,
+        tells_sizes=ask.include_sizes,
     )
 
 

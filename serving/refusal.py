@@ -77,6 +77,10 @@ def _below(given: Any, limits: Mapping[str, Any], _name: str) -> tuple[str, str]
     return f"{word}_below_min_value", f"got {echo(given)}, the least is {bound:g}; raise it"
 
 
+def _not_above(given: Any, limits: Mapping[str, Any], _name: str) -> tuple[str, str]:
+    return "decimal_below_min_value", f"got {echo(given)}, it must be more than {limits['gt']:g}; raise it"
+
+
 def _above(given: Any, limits: Mapping[str, Any], _name: str) -> tuple[str, str]:
     bound = limits["le"]
     word, most = ("decimal", f"{bound:g}") if isinstance(bound, float) else ("integer", str(bound))
@@ -120,6 +124,7 @@ _EXPLAIN: Final[Mapping[str, Callable[[Any, Mapping[str, Any], str], tuple[str, 
         "missing": _missing,
         "extra_forbidden": _unknown,
         "literal_error": _choice,
+        "greater_than": _not_above,
         "greater_than_equal": _below,
         "less_than_equal": _above,
         "string_pattern_mismatch": _odd_name,

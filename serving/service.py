@@ -7,10 +7,10 @@ from typing import Final, Protocol
 
 from cluster.config import ClusterConfig, Tier
 from cluster.routing.features import Text
-from cluster.snapshot import ClusterStatus, Limits, Placed, RouteFacts
+from cluster.snapshot import ClusterStatus, Decision, Limits, Placed, RouteFacts
 from cluster.trail import Recorder
 from model.config import Size
-from model.errors import Code, DeadlineExceededError, GemmuleError, ModelNotFoundError
+from model.errors import Code, DeadlineExceededError, Fault, GemmuleError, InvalidRequestError, ModelNotFoundError
 from model.events import Event, Failed
 from model.profile import Profile
 from model.prompt import Prompter
@@ -25,6 +25,7 @@ from serving.models import ModelCard, model_cards
 from serving.parts import Ended, Part, Started
 from serving.plan import Plan, plan_of
 from serving.profiling import ProfileAsk, pick
+from serving.quote import Quote, quote_of, would_refuse
 from serving.readiness import Readiness
 from serving.spelling import Speller
 from serving.traffic.offer import offer_of
@@ -90,6 +91,24 @@ class Service:
             if self._recorder is not None:
                 self._recorder.record(record)
 
+    async def quote(self, ask: Ask) -> Quote:
+        """What the ask would cost and take on every size, and which would answer now; runs nothing.
+
+        Raises what is wrong with the ask itself; that it would be refused for now is part of the quote.
+        """
+        size, tier = self._target(ask.model)
+        _check_target(ask, size)
+        plan = await plan_of(ask, self._prompter, self._speller)
+        facts = await self._facts(ask, size, tier, plan)
+        found: Decision | Fault
+        try:
+            found = self._router.decide(facts)
+        except GemmuleError as error:
+            if not would_refuse(error.fault):
+                raise
+            found = error.fault
+        return quote_of(ask.model, facts, found, self._router.snapshot(), plan.num_choices)
+
     async def models(self) -> list[ModelCard]:
         """Sizes, cheapest first, then tiers."""
         return model_cards(self._cluster, self._router.overview(), self._created)
@@ -116,6 +135,7 @@ class Service:
 
     async def _parts(self, ask: Ask, account: Account) -> AsyncGenerator[Part, None]:
         size, tier = self._target(ask.model)
+        _check_target(ask, size)
         account.asked_tier = tier
         plan = await plan_of(ask, self._prompter, self._speller)
         self._offer(ask, plan.prompt)
@@ -153,10 +173,12 @@ class Service:
             offers=offers,
             prompt_tokens=tokens,
             max_tokens=prompt.max_tokens,
-            limits=Limits(deadline_s=None if ask.deadline_ms is None else ask.deadline_ms / 1000),
-            cascade=plan.num_choices == 1 and plan.echo is None,
+            limits=_limits(ask),
+            # A second size would cost more than the cap of the first, and its answer would be cut for that.
+            cascade=plan.num_choices == 1 and plan.echo is None and ask.max_cost is None,
             stream=ask.stream,
             timeout_s=self._timeout_s(ask),
+            allow_fallback=ask.allow_fallback,
         )
 
     async def _told(
@@ -182,7 +204,9 @@ class Service:
         if not all(choice.finished for choice in choices):
             raise RuntimeError("a generation ended without its last event")
         account.finished(choices[0].reason, total(choice.used for choice in choices))
-        yield Ended(choices[0].reason, total(choice.shown for choice in choices))
+        shown = total(choice.shown for choice in choices)
+        wrote = (() if plan.silent else account.wrote()) if plan.tells_sizes else None
+        yield Ended(choices[0].reason, shown, account.trail.usd, wrote)
 
     def _started(self, request_id: RequestId, placed: Placed, num_choices: int) -> Started:
         decision = placed.decision
@@ -218,3 +242,17 @@ class Service:
         routing = self._cluster.routing
         wanted_s = routing.default_timeout_s if ask.deadline_ms is None else ask.deadline_ms / 1000
         return min(wanted_s, routing.max_timeout_s)
+
+
+def _check_target(ask: Ask, size: Size | None) -> None:
+    """A size that was asked for by name is not chosen by its quality."""
+    if size is not None and ask.min_quality is not None:
+        what = f"min_quality: {size} was asked for, whatever its quality; name a tier as model, or leave it out"
+        raise InvalidRequestError("invalid_value", "min_quality", what)
+
+
+def _limits(ask: Ask) -> Limits:
+    """What each choice may cost, and the others as they are."""
+    max_cost_usd = None if ask.max_cost is None else ask.max_cost / ask.n
+    deadline_s = None if ask.deadline_ms is None else ask.deadline_ms / 1000
+    return Limits(max_cost_usd, deadline_s, ask.min_quality)

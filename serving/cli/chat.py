@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from serving.cli.explain import show
 from serving.cli.remote import Remote, RemoteError
 
 HELP: Final = """\
 /size 2b|9b|27b   ask this size          /tier auto|economy|balanced|premium   buy this tier
-/why              why that size answered /clear   forget the conversation       /bye   leave
+/why              why that size answered, and what the others would cost and take
+/clear            forget the conversation                                      /bye   leave
 Several lines: start and end with \"\"\". Ctrl-C stops an answer, Ctrl-D leaves."""
 
 
@@ -22,6 +24,7 @@ class Conversation:
     model: str = "auto"
     messages: list[dict[str, str]] = field(default_factory=list)
     why: str = "nothing was asked yet"
+    asked: dict[str, Any] = field(default_factory=dict)  # the last request
 
 
 def chat(url: str, model: str, console: Console) -> int:
@@ -47,7 +50,7 @@ def chat(url: str, model: str, console: Console) -> int:
         if not line.strip():
             continue
         if line.startswith("/"):
-            if _command(line, talk, known, console):
+            if _command(line, remote, talk, known, console):
                 return 0
             continue
         _ask(remote, talk, line, console)
@@ -64,7 +67,7 @@ def _read(model: str) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def _command(line: str, talk: Conversation, known: list[str], console: Console) -> bool:
+def _command(line: str, remote: Remote, talk: Conversation, known: list[str], console: Console) -> bool:
     """Obey a slash command; True when it is time to leave."""
     word, _, argument = line.strip().partition(" ")
     match word:
@@ -76,6 +79,7 @@ def _command(line: str, talk: Conversation, known: list[str], console: Console) 
             console.print(f"{word} takes one of {', '.join(known)}", highlight=False)
         case "/why":
             console.print(talk.why, highlight=False)
+            _quote(remote, talk, console)
         case "/clear":
             talk.messages.clear()
             console.print("forgotten")
@@ -84,11 +88,21 @@ def _command(line: str, talk: Conversation, known: list[str], console: Console) 
     return False
 
 
+def _quote(remote: Remote, talk: Conversation, console: Console) -> None:
+    """What the last question would cost and take now."""
+    if talk.asked:
+        try:
+            show(remote.post("/v1/quote", talk.asked), console)
+        except RemoteError as error:
+            console.print(f"[red]✗[/] {error}")
+
+
 def _ask(remote: Remote, talk: Conversation, text: str, console: Console) -> None:
     """One question, its answer as it comes; an interrupted or failed one is not kept."""
     messages = [*talk.messages, {"role": "user", "content": text}]
     answer: list[str] = []
-    stream = remote.stream("/v1/chat/completions", {"model": talk.model, "messages": messages, "temperature": 0})
+    talk.asked = {"model": talk.model, "messages": messages, "temperature": 0}
+    stream = remote.stream("/v1/chat/completions", talk.asked)
     try:
         with contextlib.closing(stream):
             for chunk in stream:

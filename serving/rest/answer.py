@@ -41,12 +41,7 @@ async def answer(
 
     `shape_of` makes the endpoint's words, with token ids or without.
     """
-    try:
-        body = await read_body(request, limits.body)
-        ask = await unhurried(lambda: read(parse_object(body)), len(body))
-    except GemmuleError as error:
-        service.metrics.refused(error.fault.code.value)
-        raise
+    ask = await read_ask(service, request, read, limits)
     shape = shape_of(ask.return_token_ids)
     parts = service.generate(ask, request_id)
     if ask.stream:
@@ -54,6 +49,16 @@ async def answer(
     whole = await until_hangup(request.receive, collect(parts))
     headers = {"x-request-id": request_id, **route_headers(whole.started)}
     return JSONResponse(shape.whole(whole, ask.num_logprobs is not None), headers=headers)
+
+
+async def read_ask(service: Service, request: Request, read: Callable[[Mapping[str, Any]], Ask], limits: Limits) -> Ask:
+    """What the body asks for; raises `GemmuleError`."""
+    try:
+        body = await read_body(request, limits.body)
+        return await unhurried(lambda: read(parse_object(body)), len(body))
+    except GemmuleError as error:
+        service.metrics.refused(error.fault.code.value)
+        raise
 
 
 async def _stream(

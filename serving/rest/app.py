@@ -24,6 +24,7 @@ from serving.rest.hangup import HungUp
 from serving.rest.linger import LingeringResponse
 from serving.rest.openapi import body_of, document, refusals
 from serving.rest.profiled import profiled
+from serving.rest.quoted import quoted
 from serving.rest.schemas import ChatShape, TextShape, model_object
 from serving.service import Service
 from serving.status import error_body, error_headers, status_of
@@ -51,6 +52,8 @@ def build_app(get_service: Callable[[], Service], limits: Limits | None = None) 
     refused = refusals(400, 404, 413, 415, 429, 503, 504)
     face.add(app, "POST", "/v1/chat/completions", face.chat, openapi_extra=body_of(ChatAsk), responses=refused)
     face.add(app, "POST", "/v1/completions", face.text, openapi_extra=body_of(TextAsk), responses=refused)
+    quotes = refusals(400, 404, 413, 415)
+    face.add(app, "POST", "/v1/quote", face.quote, openapi_extra=body_of(ChatAsk, TextAsk), responses=quotes)
     face.add(app, "GET", "/v1/models", face.models)
     named = {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
     face.add(app, "GET", "/v1/models/{model:path}", face.model, openapi_extra=named, responses=refusals(404))
@@ -99,6 +102,10 @@ class RestFace:
     async def text(self, request: Request, request_id: RequestId) -> Response:
         """Continue a text, whole or as server-sent events."""
         return await answer(self.get_service(), request, request_id, text_ask, TextShape, self.limits)
+
+    async def quote(self, request: Request, request_id: RequestId) -> Response:
+        """Price, time and quality of a chat or a text on every size, and which would answer; runs nothing."""
+        return await quoted(self.get_service(), request, request_id, self.limits)
 
     async def models(self, _request: Request, request_id: RequestId) -> Response:
         """Sizes and tiers that `model` may name."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from model.events import FinishReason, Usage
+from model.events import FinishReason
 from serving.parts import ChoiceEnded, Ended, Part, Piece, Scored, Started
 
 
@@ -30,7 +30,7 @@ class Whole:
 
     started: Started
     choices: list[Choice]
-    usage: Usage
+    ended: Ended
 
 
 async def collect(parts: AsyncGenerator[Part, None]) -> Whole:
@@ -50,5 +50,5 @@ async def collect(parts: AsyncGenerator[Part, None]) -> Whole:
                 case ChoiceEnded():
                     choices[part.index].reason = part.reason
                 case Ended() if started is not None:
-                    return Whole(started, choices, part.usage)
+                    return Whole(started, choices, part)
     raise RuntimeError("the stream ended without its last part")

@@ -38,9 +38,10 @@ _REFUSALS: Final = {
 }
 
 
-def body_of(form: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads this form."""
-    content = {"application/json": {"schema": {"$ref": _REF.format(model=form.__name__)}}}
+def body_of(*forms: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads one of these forms."""
+    named = [{"$ref": _REF.format(model=form.__name__)} for form in forms]
+    content = {"application/json": {"schema": named[0] if len(named) == 1 else {"oneOf": named}}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from model.config import Size
 from model.events import FinishReason, Usage
 from serving.models import ModelCard
-from serving.parts import Piece, Scored, Started
+from serving.parts import Ended, Piece, Scored, Started
 from serving.rest.choices import Whole
 from serving.rest.logprobs import chat_logprobs, text_logprobs
 
@@ -32,8 +32,8 @@ class Shape(Protocol):
     def last(self, started: Started, index: int, reason: FinishReason) -> dict[str, Any]:
         """The chunk with the reason."""
 
-    def usage(self, started: Started, usage: Usage) -> dict[str, Any]:
-        """The chunk with the tokens used."""
+    def end(self, started: Started, ended: Ended) -> dict[str, Any]:
+        """The chunk without choices: what it cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class ChatShape:
             for choice in whole.choices
         ]
         head = _head(whole.started, "chat.completion", choices)
-        return {**head, "usage": _usage(whole.usage), "gemmule": route(whole.started)}
+        return {**head, "usage": _usage(whole.ended.usage), "gemmule": route(whole.started) | spent(whole.ended)}
 
     def first(self, started: Started, index: int) -> dict[str, Any]:
         """The role, and who answers."""
@@ -71,9 +71,9 @@ class ChatShape:
         """The chunk with the reason."""
         return self._chunk(started, index, {}, reason.value)
 
-    def usage(self, started: Started, usage: Usage) -> dict[str, Any]:
-        """The chunk with the tokens used."""
-        return {**_head(started, "chat.completion.chunk", []), "usage": _usage(usage)}
+    def end(self, started: Started, ended: Ended) -> dict[str, Any]:
+        """The chunk without choices: what it cost."""
+        return {**_head(started, "chat.completion.chunk", []), "usage": _usage(ended.usage), "gemmule": spent(ended)}
 
     @staticmethod
     def _chunk(
@@ -105,7 +105,7 @@ class TextShape:
             for choice in whole.choices
         ]
         head = _head(whole.started, "text_completion", choices)
-        return {**head, "usage": _usage(whole.usage), "gemmule": route(whole.started)}
+        return {**head, "usage": _usage(whole.ended.usage), "gemmule": route(whole.started) | spent(whole.ended)}
 
     def first(self, started: Started, index: int) -> dict[str, Any]:
         """An empty piece, and who answers."""
@@ -121,9 +121,9 @@ class TextShape:
         """The chunk with the reason."""
         return self._chunk(started, self._choice(index, "", reason.value))
 
-    def usage(self, started: Started, usage: Usage) -> dict[str, Any]:
-        """The chunk with the tokens used."""
-        return {**_head(started, "text_completion", []), "usage": _usage(usage)}
+    def end(self, started: Started, ended: Ended) -> dict[str, Any]:
+        """The chunk without choices: what it cost."""
+        return {**_head(started, "text_completion", []), "usage": _usage(ended.usage), "gemmule": spent(ended)}
 
     @staticmethod
     def _choice(
@@ -151,6 +151,14 @@ def route(started: Started) -> dict[str, Any]:
 
 def _ids(shape: Shape, token_ids: Sequence[int]) -> dict[str, list[int]]:
     return {"token_ids": list(token_ids)} if shape.token_ids else {}
+
+
+def spent(ended: Ended) -> dict[str, Any]:
+    """The rest of that field, known at the end: what it cost, and if asked for, which size wrote what."""
+    cost = {"cost_usd": ended.cost_usd}
+    if ended.sizes is None:
+        return cost
+    return {**cost, "sizes": [{"size": part.size.value, "tokens": part.tokens} for part in ended.sizes]}
 
 
 def _route_once(started: Started, index: int) -> dict[str, Any]:

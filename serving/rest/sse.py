@@ -66,9 +66,9 @@ async def sse(
                         yield _data({**shape.piece(started, part), **extra})
                     case ChoiceEnded(index=index, reason=reason) if started:
                         yield _data({**shape.last(started, index, reason), **extra})
-                    case Ended(usage=usage) if started:
-                        if include_usage:
-                            yield _data(shape.usage(started, usage))
+                    case Ended(sizes=sizes) if started:
+                        if include_usage or sizes is not None:
+                            yield _data(shape.end(started, part))
                         yield DONE
     except Exception as error:  # the outermost frame of a stream; the status is sent, so the error is an event
         yield _data(error_body(fault_of(error, request_id), request_id))

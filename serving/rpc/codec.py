@@ -1,6 +1,7 @@
 """protobuf <-> ask, part, fault. Requests end in the same validator as REST bodies, so errors are the same."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Final
 
 from google.protobuf import any_pb2, duration_pb2
@@ -12,6 +13,7 @@ from serving.ask import Ask
 from serving.asking import chat_ask, text_ask
 from serving.models import ModelCard
 from serving.parts import ChoiceEnded, Ended, Part, Piece, Scored, Started
+from serving.quote import Quote
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from serving.status import public, retry_after, status_of
 
@@ -34,7 +36,7 @@ Metadata = list[tuple[str, str | bytes]]
 
 _PLAIN: Final = (
     "model", "deadline_ms", "user", "n", "echo", "prompt_lookup", "priority", "guided_json", "guided_regex",
-    "guided_grammar", "store",
+    "guided_grammar", "max_cost", "min_quality", "allow_fallback", "include_sizes", "store",
 )  # fmt: skip
 _PLAIN_SAMPLING: Final = (
     "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty",
@@ -118,8 +120,14 @@ def response_of(part: Part) -> pb.GenerateResponse:
         case ChoiceEnded():
             return pb.GenerateResponse(chunk=pb.Chunk(index=part.index, finish_reason=_REASONS[part.reason]))
         case Ended():
-            finished = pb.Finished(reason=_REASONS[part.reason], usage=_usage(part.usage))
-            return pb.GenerateResponse(finished=finished)
+            return pb.GenerateResponse(
+                finished=pb.Finished(
+                    reason=_REASONS[part.reason],
+                    usage=_usage(part.usage),
+                    cost_usd=part.cost_usd,
+                    sizes=[pb.Segment(size=each.size.value, tokens=each.tokens) for each in part.sizes or ()],
+                )
+            )
 
 
 def _scored(score: Scored) -> pb.TokenLogprob:
@@ -171,6 +179,19 @@ def model_of(card: ModelCard) -> pb.Model:
         parameters=card.parameters or 0,
         tensor_parallel=card.tensor_parallel or 0,
         micro_usd_per_mtoken=round((card.usd_per_mtoken or 0) * _MICRO),
+    )
+
+
+def quote_response(quote: Quote) -> pb.QuoteResponse:
+    """The answer of `Quote`."""
+    return pb.QuoteResponse(
+        model=quote.model,
+        tier=quote.tier.value if quote.tier else "",
+        chosen=quote.chosen.value if quote.chosen else "",
+        then=quote.then.value if quote.then else "",
+        reason=quote.reason,
+        detail=quote.detail,
+        sizes=[pb.SizeQuote(**asdict(each)) for each in quote.sizes],
     )
 
 

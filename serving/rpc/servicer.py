@@ -15,7 +15,17 @@ from model.errors import Fault, GemmuleError
 from serving.ask import Ask
 from serving.edge import fault_of, too_large, unhurried
 from serving.parts import Ended, Started
-from serving.rpc.codec import DETAILS_KEY, Metadata, ask_of, details_of, failure_of, model_of, response_of, trailing
+from serving.rpc.codec import (
+    DETAILS_KEY,
+    Metadata,
+    ask_of,
+    details_of,
+    failure_of,
+    model_of,
+    quote_response,
+    response_of,
+    trailing,
+)
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from serving.service import Service
 from serving.status import public, status_of
@@ -62,6 +72,16 @@ class GemmuleFace:
             fault = fault_of(error, request_id)
             set_status(grpc_context, fault, request_id, trailing(request_id, started))
             yield failure_of(fault, request_id)
+
+    async def Quote(self, request: pb.GenerateRequest, grpc_context: Context) -> pb.QuoteResponse:
+        """Price, time and quality on every size, and which would answer; runs nothing."""
+        request_id = self._service.new_request_id()
+        grpc_context.set_trailing_metadata(trailing(request_id))
+        try:
+            return quote_response(await self._service.quote(await self._ask(request)))
+        except Exception as error:  # as above
+            set_status(grpc_context, fault_of(error, request_id), request_id, trailing(request_id))
+            return pb.QuoteResponse()
 
     async def ListModels(self, request: pb.ListModelsRequest, grpc_context: Context) -> pb.ListModelsResponse:
         """Sizes and tiers."""

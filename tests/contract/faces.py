@@ -42,6 +42,9 @@ class _Servicer(pb_grpc.GemmuleServiceServicer, health_pb2_grpc.HealthServicer):
         async for response in self._gemmule.Generate(request, grpc_context=context):
             yield response
 
+    async def Quote(self, request: Any, context: Any) -> Any:
+        return await self._gemmule.Quote(request, grpc_context=context)
+
     async def ListModels(self, request: Any, context: Any) -> Any:
         return await self._gemmule.ListModels(request, grpc_context=context)
 
@@ -72,6 +75,8 @@ class Faces:
         """What the next requests get; counters begin anew."""
         self.router.script = script or Script()
         self.router.num_replicas = {}
+        self.router.rules = None
+        self.router.now = None
         for log in (self.router.submitted, self.router.facts, self.router.closed):
             log.clear()
 

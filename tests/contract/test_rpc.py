@@ -66,7 +66,15 @@ def test_every_sampling_option_is_on_both_faces() -> None:
 
 
 def test_every_field_of_a_request_is_on_both_faces() -> None:
-    only_rest = {"stream", "stream_options", "safety_identifier", "prompt_cache_key", "best_of", "messages", "return_token_ids"}
+    only_rest = {
+        "stream",
+        "stream_options",
+        "safety_identifier",
+        "prompt_cache_key",
+        "best_of",
+        "messages",
+        "return_token_ids",
+    }
     only_rest |= {"max_completion_tokens"}
     ours = {field.name for field in pb.GenerateRequest.DESCRIPTOR.fields} - {"chat", "sampling"}
     both = ChatAsk.model_fields.keys() | TextAsk.model_fields.keys()

@@ -5,8 +5,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from cluster.config import ClusterConfig
+from cluster.policy import choose
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
+from cluster.rules import Rules
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
@@ -14,13 +16,15 @@ from cluster.snapshot import (
     Reason,
     ReplicaStats,
     RouteFacts,
+    Shed,
     SizeState,
     SizeStatus,
     Snapshot,
+    Unaffordable,
 )
-from cluster.trail import Role, Trail, Work
+from cluster.trail import Role, Segment, Trail, Work
 from model.config import CONTEXT_TOKENS, Size
-from model.errors import Code, Fault, GemmuleError
+from model.errors import Code, Fault, GemmuleError, InvalidRequestError, NotReadyError, OverloadedError
 from model.events import Event, Failed, Finished, FinishReason, Logprob, PromptScored, TokenEvent, Usage
 from model.instruments import StepRecord
 from model.profile import Profile
@@ -63,12 +67,34 @@ class ScriptedRouter:
     facts: list[RouteFacts] = field(default_factory=list)
     closed: list[RequestId] = field(default_factory=list)  # ended by the caller before the last event
     profiled: set[str] = field(default_factory=set)  # replicas, now
+    rules: Rules | None = None  # given: the policy decides by them, and not the script
+    now: Snapshot | None = None  # what it sees
 
     def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
         """As if every size were right more often the larger it is."""
         quality = {Size.B2: 0.5, Size.B9: 0.7, Size.B27: 0.9}
         costs = {Size.B2: 0.1, Size.B9: 0.34, Size.B27: 1.0}
         return tuple(Offer(size, quality[size], costs[size], min(20.0, max_tokens)) for size in self.cluster.sizes)
+
+    def decide(self, facts: RouteFacts) -> Decision:
+        if self.rules is not None:
+            return self._chosen(choose(facts, self.snapshot(), self.rules))
+        if self.script.refuse is not None:
+            raise self.script.refuse
+        reason = Reason.EXPLICIT if facts.size else Reason.CHEAPEST
+        return Decision(facts.size or Size.B9, facts.tier, reason, "as scripted", facts.offers)
+
+    @staticmethod
+    def _chosen(found: Decision | Shed | Unaffordable) -> Decision:
+        match found:
+            case Unaffordable(message=message):
+                raise InvalidRequestError("invalid_value", "max_cost", message)
+            case Shed(message=message, starting=True):
+                raise NotReadyError(message)
+            case Shed(message=message, retry_after_s=wait_s):
+                raise OverloadedError(message, wait_s)
+            case decision:
+                return decision
 
     async def route(
         self, facts: RouteFacts, request: GenerationRequest, trail: Trail
@@ -79,13 +105,12 @@ class ScriptedRouter:
         complete = False
         try:
             await asyncio.sleep(script.wait_first_s)
-            if script.refuse is not None:
+            try:
+                decision = self.decide(facts)
+            except Exception:
                 complete = True
-                raise script.refuse
-            size = facts.size or Size.B9
-            decision = Decision(
-                size, facts.tier, Reason.EXPLICIT if facts.size else Reason.CHEAPEST, "as scripted", facts.offers
-            )
+                raise
+            size = decision.size
             yield Placed(decision, f"{size}#0", f"nano-{size}")
             if script.scores and (num_top := request.sampling.prompt_logprobs) is not None:
                 ids = request.prompt_token_ids[1:]
@@ -109,13 +134,14 @@ class ScriptedRouter:
             wrong = len(request.draft_token_ids) - right
             usage = Usage(len(request.prompt_token_ids), num_tokens, script.cached_tokens, right, wrong)
             trail.works.append(Work(size, f"{size}#0", Role.ANSWER, usage, 1e-6))
+            trail.wrote = (Segment(Size.B2, 1), Segment(size, num_tokens - 1))
             yield Finished(request.request_id, script.reason, usage)
         finally:
             if not complete:
                 self.closed.append(request.request_id)
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(
+        return self.now or Snapshot(
             tuple(
                 SizeState(
                     size=size,

@@ -119,7 +119,7 @@ class Prediction(_message.Message):
     def __init__(self, content: _Optional[str] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "chat", "prompt", "prompt_token_ids", "sampling", "deadline_ms", "user", "metadata", "n", "echo", "prediction", "prompt_lookup", "priority", "response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "store")
+    __slots__ = ("model", "chat", "prompt", "prompt_token_ids", "sampling", "deadline_ms", "user", "metadata", "n", "echo", "prediction", "prompt_lookup", "priority", "response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "max_cost", "min_quality", "allow_fallback", "include_sizes", "store")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +145,10 @@ class GenerateRequest(_message.Message):
     GUIDED_REGEX_FIELD_NUMBER: _ClassVar[int]
     GUIDED_CHOICE_FIELD_NUMBER: _ClassVar[int]
     GUIDED_GRAMMAR_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    MIN_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_FALLBACK_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_SIZES_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     model: str
     chat: Chat
@@ -164,8 +168,12 @@ class GenerateRequest(_message.Message):
     guided_regex: str
     guided_choice: _containers.RepeatedScalarFieldContainer[str]
     guided_grammar: str
+    max_cost: float
+    min_quality: float
+    allow_fallback: bool
+    include_sizes: bool
     store: bool
-    def __init__(self, model: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., prompt: _Optional[str] = ..., prompt_token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., user: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., n: _Optional[int] = ..., echo: _Optional[bool] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., prompt_lookup: _Optional[bool] = ..., priority: _Optional[int] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., guided_json: _Optional[str] = ..., guided_regex: _Optional[str] = ..., guided_choice: _Optional[_Iterable[str]] = ..., guided_grammar: _Optional[str] = ..., store: _Optional[bool] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., chat: _Optional[_Union[Chat, _Mapping]] = ..., prompt: _Optional[str] = ..., prompt_token_ids: _Optional[_Union[TokenIds, _Mapping]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., deadline_ms: _Optional[int] = ..., user: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., n: _Optional[int] = ..., echo: _Optional[bool] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., prompt_lookup: _Optional[bool] = ..., priority: _Optional[int] = ..., response_format: _Optional[_Union[ResponseFormat, _Mapping]] = ..., guided_json: _Optional[str] = ..., guided_regex: _Optional[str] = ..., guided_choice: _Optional[_Iterable[str]] = ..., guided_grammar: _Optional[str] = ..., max_cost: _Optional[float] = ..., min_quality: _Optional[float] = ..., allow_fallback: _Optional[bool] = ..., include_sizes: _Optional[bool] = ..., store: _Optional[bool] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("started", "chunk", "finished", "failure")
@@ -260,12 +268,24 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., accepted_prediction_tokens: _Optional[int] = ..., rejected_prediction_tokens: _Optional[int] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("reason", "usage")
+    __slots__ = ("reason", "usage", "cost_usd", "sizes")
     REASON_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
     reason: FinishReason
     usage: Usage
-    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ...) -> None: ...
+    cost_usd: float
+    sizes: _containers.RepeatedCompositeFieldContainer[Segment]
+    def __init__(self, reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., cost_usd: _Optional[float] = ..., sizes: _Optional[_Iterable[_Union[Segment, _Mapping]]] = ...) -> None: ...
+
+class Segment(_message.Message):
+    __slots__ = ("size", "tokens")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    size: str
+    tokens: int
+    def __init__(self, size: _Optional[str] = ..., tokens: _Optional[int] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("reason", "message", "field", "retry_after_seconds")
@@ -278,6 +298,48 @@ class Failure(_message.Message):
     field: str
     retry_after_seconds: int
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., retry_after_seconds: _Optional[int] = ...) -> None: ...
+
+class QuoteResponse(_message.Message):
+    __slots__ = ("model", "tier", "chosen", "then", "reason", "detail", "sizes")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIER_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    tier: str
+    chosen: str
+    then: str
+    reason: str
+    detail: str
+    sizes: _containers.RepeatedCompositeFieldContainer[SizeQuote]
+    def __init__(self, model: _Optional[str] = ..., tier: _Optional[str] = ..., chosen: _Optional[str] = ..., then: _Optional[str] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ..., sizes: _Optional[_Iterable[_Union[SizeQuote, _Mapping]]] = ...) -> None: ...
+
+class SizeQuote(_message.Message):
+    __slots__ = ("size", "quality", "cost_usd", "max_cost_usd", "prompt_tokens", "expected_output_tokens", "time_p50_s", "time_p90_s", "ready", "load")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_USD_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TIME_P50_S_FIELD_NUMBER: _ClassVar[int]
+    TIME_P90_S_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    size: str
+    quality: float
+    cost_usd: float
+    max_cost_usd: float
+    prompt_tokens: int
+    expected_output_tokens: float
+    time_p50_s: float
+    time_p90_s: float
+    ready: bool
+    load: float
+    def __init__(self, size: _Optional[str] = ..., quality: _Optional[float] = ..., cost_usd: _Optional[float] = ..., max_cost_usd: _Optional[float] = ..., prompt_tokens: _Optional[int] = ..., expected_output_tokens: _Optional[float] = ..., time_p50_s: _Optional[float] = ..., time_p90_s: _Optional[float] = ..., ready: _Optional[bool] = ..., load: _Optional[float] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

@@ -41,6 +41,11 @@ class GemmuleServiceStub:
                 request_serializer=gemmule_dot_v1_dot_gemmule__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=gemmule_dot_v1_dot_gemmule__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Quote = channel.unary_unary(
+                '/gemmule.v1.GemmuleService/Quote',
+                request_serializer=gemmule_dot_v1_dot_gemmule__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=gemmule_dot_v1_dot_gemmule__pb2.QuoteResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/gemmule.v1.GemmuleService/ListModels',
                 request_serializer=gemmule_dot_v1_dot_gemmule__pb2.ListModelsRequest.SerializeToString,
@@ -61,6 +66,13 @@ class GemmuleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Quote(self, request, context):
+        """What the request would cost and take on every size, and which would answer it now; runs nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Sizes and tiers that `model` may name.
         """
@@ -75,6 +87,11 @@ def add_GemmuleServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=gemmule_dot_v1_dot_gemmule__pb2.GenerateRequest.FromString,
                     response_serializer=gemmule_dot_v1_dot_gemmule__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Quote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Quote,
+                    request_deserializer=gemmule_dot_v1_dot_gemmule__pb2.GenerateRequest.FromString,
+                    response_serializer=gemmule_dot_v1_dot_gemmule__pb2.QuoteResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -111,6 +128,33 @@ class GemmuleService:
             '/gemmule.v1.GemmuleService/Generate',
             gemmule_dot_v1_dot_gemmule__pb2.GenerateRequest.SerializeToString,
             gemmule_dot_v1_dot_gemmule__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Quote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gemmule.v1.GemmuleService/Quote',
+            gemmule_dot_v1_dot_gemmule__pb2.GenerateRequest.SerializeToString,
+            gemmule_dot_v1_dot_gemmule__pb2.QuoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,121 @@
+"""How fast each size answers, learned from what it answered lately, and how far answers stray from that. Pure."""
+
+from collections import deque
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from cluster.line import KEEP, Line
+from cluster.snapshot import Pace, SizeState
+from model.config import Size
+from model.events import Usage
+
+_LEAST: Final = 3  # answers of a size before anything is said of it
+_REMEMBERED: Final = 128  # answers whose straying is remembered
+_PROMPT_SHARE: Final = 0.1  # of an output token's time, where prompts were too alike to tell what one of theirs takes
+_PROMPT_STIFFNESS: Final = 25.0  # tokens squared: prompts count as alike when they differ by about 5 tokens
+_LOAD_STIFFNESS: Final = 0.01  # loads count as alike when they differ by about a tenth
+
+
+@dataclass(slots=True)
+class Run:
+    """One answer under way, and what was expected of it at its beginning."""
+
+    size: Size
+    began_s: float
+    load: float
+    queue_s: float  # part of the wait that was expected from others in front
+    expected_s: float | None
+    first_s: float | None = None
+    last_s: float = 0.0
+
+    def seen(self, now_s: float) -> None:
+        """The next event came."""
+        self.first_s = now_s if self.first_s is None else self.first_s
+        self.last_s = now_s
+
+
+class Pacing:
+    """Of all sizes. Times are readings of one clock, whichever it is."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[Size, _Learned] = {size: _Learned() for size in Size}
+
+    def pace(self, size: Size, ongoing: int, slots: int) -> Pace | None:
+        """Of one more answer beside `ongoing` others; None while too little was measured."""
+        return self._sizes[size].pace(ongoing, slots)
+
+    def begin(self, state: SizeState, prompt_tokens: int, output_tokens: float, now_s: float) -> Run:
+        """An answer is asked for, and expected to be so long; `state` does not count it yet."""
+        expected_s = None if state.pace is None else state.pace.answer_s(prompt_tokens, output_tokens)
+        queue_s = self._sizes[state.size].queue_s(state.ongoing, state.slots)
+        return Run(state.size, now_s, _load(state.ongoing, state.slots), queue_s, expected_s)
+
+    def end(self, run: Run, usage: Usage) -> None:
+        """The answer is complete. One that was written with guesses says nothing of others, and is left out."""
+        if run.first_s is not None and not usage.accepted_draft_tokens + usage.rejected_draft_tokens:
+            self._sizes[run.size].learn(run, run.first_s - run.began_s, run.last_s - run.began_s, usage)
+
+
+class _Learned:
+    """What is known of one size.
+
+    Time to the first token is a line over prompt tokens that were not in a cache, time per further token a line over
+    the load; who stands behind a full batch waits for its share of a whole answer.
+    """
+
+    def __init__(self) -> None:
+        self._first = Line(_PROMPT_STIFFNESS)
+        self._further = Line(_LOAD_STIFFNESS)
+        self._strayed: deque[float] = deque(maxlen=_REMEMBERED)
+        self._quantiles: tuple[float, float] | None = None
+        self._num = 0
+        self._prompt_tokens = self._computed_tokens = self._answers = self._answer_s = 0.0  # older ones count less
+
+    def pace(self, ongoing: int, slots: int) -> Pace | None:
+        if self._num < _LEAST:
+            return None
+        token_s = self._further.at(_load(ongoing, slots))
+        slope = self._first.slope(_PROMPT_SHARE * token_s)
+        computed_share = self._computed_tokens / max(1.0, self._prompt_tokens)
+        first_s = max(0.0, self._first.at(0.0, _PROMPT_SHARE * token_s) - token_s)  # its own step is in it
+        p50, p90 = self._quantiles or (None, None)
+        return Pace(first_s + self.queue_s(ongoing, slots), slope * computed_share, token_s, p50, p90)
+
+    def queue_s(self, ongoing: int, slots: int) -> float:
+        behind = max(0, ongoing + 1 - slots)
+        return behind / slots * self._answer_s / self._answers if slots and self._answers else 0.0
+
+    def learn(self, run: Run, first_s: float, total_s: float, usage: Usage) -> None:
+        computed = max(0, usage.prompt_tokens - usage.cached_tokens)
+        alone_s = max(0.0, first_s - run.queue_s)
+        self._first.add(computed, alone_s)
+        further = usage.output_tokens - 1
+        if further > 0:
+            self._further.add(run.load, (total_s - first_s) / further, further)
+        self._num += 1
+        self._prompt_tokens = KEEP * self._prompt_tokens + usage.prompt_tokens
+        self._computed_tokens = KEEP * self._computed_tokens + computed
+        self._answers = KEEP * self._answers + 1
+        self._answer_s = KEEP * self._answer_s + alone_s + total_s - first_s
+        if run.expected_s:
+            self._strayed.append(total_s / run.expected_s)
+            self._quantiles = _quantiles(self._strayed)
+
+
+def _load(ongoing: int, slots: int) -> float:
+    return ongoing / slots if slots else 0.0
+
+
+def _quantiles(strayed: deque[float]) -> tuple[float, float] | None:
+    """Half and nine tenths of answers like these stay below; None as long as there are too few to say so.
+
+    The rank is that of split conformal prediction (V. Vovk et al., Algorithmic Learning in a Random World, 2005): where
+    the next answer is one of the kind, it stays below with at least this probability, whatever the distribution.
+    """
+    ranks = [ceil((len(strayed) + 1) * share) for share in (0.5, 0.9)]
+    if ranks[-1] > len(strayed):
+        return None
+    ordered = sorted(strayed)
+    half, most = (ordered[rank - 1] for rank in ranks)
+    return half, most
