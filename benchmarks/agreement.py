@@ -1,7 +1,7 @@
 """What labels without grades are worth: statistics against true grades, and routing by profiles from either.
 
 usage: python benchmarks/scored_answers.py answers.jsonl && python benchmarks/agreement.py answers.jsonl
-       [--splits 3] [--train 1200]
+       [--without OTHER.jsonl] [--splits 3] [--train 1200]
 """
 
 import argparse
@@ -89,6 +89,18 @@ def compare_statistics(rows: list[dict[str, Any]]) -> None:
             )
 
 
+def check_margin(rows: list[dict[str, Any]]) -> None:
+    """Labels at the margin that is built in, against whether the smaller size loses nothing."""
+    labels = labels_of([compared_of(row) for row in rows], SIZES)
+    for column, size in enumerate(SIZES[:-1]):
+        loses = np.array([row["answers"][SIZES[-1]]["right"] and not row["answers"][size]["right"] for row in rows])
+        agreed = labels.right[:, column] == 1
+        print(
+            f"{size} at {MARGIN} nats: agreement {np.mean(agreed == ~loses):.4f}; labelled right {agreed.mean():.3f}, "
+            f"loses nothing {1 - loses.mean():.3f}; of those labelled right {np.mean(~loses[agreed]):.4f} lose nothing"
+        )
+
+
 def compared_of(row: dict[str, Any]) -> Compared:
     heard = {
         size: Heard(len(a["tokens"]), a["tokens"][-1] in STOP_IDS, regret(a["logprobs"], a["best"]))
@@ -134,15 +146,26 @@ def routed(labels: Labels, test: Labels) -> list[float]:
     return [*(p.quality for p in points), *(p.cost for p in points), *at]
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("answers", type=Path)
-    parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--without", type=Path, help="leave out texts that this file has too")
+    parser.add_argument("--splits", type=int, default=3, help="0: statistics only")
     parser.add_argument("--train", type=int, default=1200)
     given = parser.parse_args()
-    rows = [json.loads(line) for line in given.answers.read_text(encoding="utf-8").splitlines()]
+    drawn, others = read(given.answers), read(given.without) if given.without else []
+    known = {row["text"] for row in others}
+    # One row a text: nothing chosen for was fitted on.
+    rows = list({row["text"]: row for row in drawn if row["text"] not in known}.values())
+    print(f"{len(drawn)} tasks, {len(rows)} different texts")
     compare_statistics(rows)
-    compare_routing(rows, given.splits, given.train)
+    check_margin(rows)
+    if given.splits:
+        compare_routing(rows, given.splits, given.train)
 
 
 if __name__ == "__main__":

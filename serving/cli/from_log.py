@@ -87,15 +87,18 @@ def _compare_all(
     failures: list[RemoteError] = []
     with Progress(*columns, console=errors, disable=quiet) as progress, ThreadPoolExecutor(concurrency) as pool:
         bar = progress.add_task(f"answered by {', '.join(sizes)}, scored by {sizes[-1]}", total=len(prompts))
-        for job in [pool.submit(_compare, remote, sizes, prompt) for prompt in prompts]:
-            try:
-                compared.append(job.result())
-            except RemoteError as error:
-                failures.append(error)
-                if len(failures) > _MOST_FAILURES:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-            progress.advance(bar)
+        jobs = [pool.submit(_compare, remote, sizes, prompt) for prompt in prompts]
+        try:
+            for job in jobs:
+                try:
+                    compared.append(job.result())
+                except RemoteError as error:
+                    failures.append(error)
+                    if len(failures) > _MOST_FAILURES:
+                        raise
+                progress.advance(bar)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # what is left of them when this ends early
     if failures:
         errors.print(f"[yellow]![/] {len(failures)} prompts left out: {failures[-1]}", highlight=False, soft_wrap=True)
     return compared

@@ -66,17 +66,23 @@ class Sampler:
         self._thread.join()
 
     def _write(self) -> None:
-        """The thread: batches as they come, retention when none do. A store that fails is tried anew each time."""
+        """The thread: batches as they come, retention when none do. A store that fails is opened anew the next time."""
         store: Store | None = None
         batch: list[Sampled] | None = []  # at start, only retention
         while batch is not None:
             try:
+                if store is not None and store.moved():
+                    store.close()
+                    store = None
                 store = store or Store.open(self._path)
                 store.add(batch, self._bounds, self._clock())
                 self._count("kept", len(batch))
             except TrafficError as error:
                 log.warning("sampled prompts were not written", extra={"prompts": len(batch), "why": str(error)})
                 self._count("dropped", len(batch))
+                if store is not None:
+                    store.close()
+                    store = None
             batch = self._next()
         if store is not None:
             store.close()

@@ -56,6 +56,7 @@ class Store:
     def __init__(self, path: Path, engine: Engine) -> None:
         self._path = path
         self._engine = engine
+        self._inode = path.stat().st_ino
         self._residue = False  # what was deleted may still lie in the write-ahead log
 
     @classmethod
@@ -128,6 +129,13 @@ class Store:
         found = self._do(lambda connection: (connection.execute(facts).one(), connection.execute(by_model).all()))
         (prompts, prompt_tokens, oldest_s, newest_s), models = found
         return Summary(prompts, dict(map(tuple, models)), prompt_tokens, oldest_s, newest_s, self._bytes_on_disk())
+
+    def moved(self) -> bool:
+        """Whether the file at the path is another one by now, or none; SQLite would go on with the old one."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Let go of the file."""

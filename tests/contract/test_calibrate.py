@@ -123,7 +123,7 @@ async def test_a_cluster_that_refuses_everything_is_left_alone_soon(family: Face
     family.script(Script(refuse=OverloadedError("full", 1.0)))
     out = store.parent / "profile.json"
     done = await run(
-        "routing", "calibrate", "--from-log", store, "--profile", out, "--url", family.url, "--concurrency", "8"
+        "routing", "calibrate", "--from-log", store, "--profile", out, "--url", family.url, "--concurrency", "16"
     )
     assert (done.exit_code, "full" in done.stderr) == (1, True)
     assert not out.exists()

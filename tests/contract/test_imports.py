@@ -1,11 +1,14 @@
-"""What importing costs, as a fact: torch, DeepSpeed and transformers load inside replicas and ranks only."""
+"""What importing costs, as a fact: torch, DeepSpeed and transformers load inside replicas and ranks only.
+
+A database loads where prompts are sampled, which is nowhere by default.
+"""
 
 import subprocess
 import sys
 
 import pytest
 
-HEAVY = ("torch", "deepspeed", "transformers")
+HEAVY = ("torch", "deepspeed", "transformers", "sqlalchemy")
 
 
 @pytest.mark.parametrize(

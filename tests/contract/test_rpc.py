@@ -66,16 +66,8 @@ def test_every_sampling_option_is_on_both_faces() -> None:
 
 
 def test_every_field_of_a_request_is_on_both_faces() -> None:
-    only_rest = {
-        "stream",
-        "stream_options",
-        "safety_identifier",
-        "prompt_cache_key",
-        "best_of",
-        "messages",
-        "return_token_ids",
-    }
-    only_rest |= {"max_completion_tokens"}
+    only_rest = {"stream", "stream_options", "safety_identifier", "prompt_cache_key", "best_of", "messages"}
+    only_rest |= {"max_completion_tokens", "return_token_ids"}  # over gRPC ids always come
     ours = {field.name for field in pb.GenerateRequest.DESCRIPTOR.fields} - {"chat", "sampling"}
     both = ChatAsk.model_fields.keys() | TextAsk.model_fields.keys()
     assert ours | {field.name for field in pb.Sampling.DESCRIPTOR.fields} == both - only_rest

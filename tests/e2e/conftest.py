@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -25,6 +25,7 @@ class Served:
     http_port: int
     grpc_port: int
     log: Path
+    traffic: Path | None = None  # the store of sampled prompts, when every request is kept
 
     @property
     def url(self) -> str:
@@ -77,7 +78,10 @@ def stop(served: Served) -> int:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    running = start(tmp_path_factory.mktemp("serve"))
+    folder = tmp_path_factory.mktemp("serve")
+    traffic = folder / "traffic.db"
+    (folder / "gemmule.yaml").write_text(f"traffic: {{share: 1, path: {traffic}}}\n")
+    running = replace(start(folder, "--config", str(folder / "gemmule.yaml")), traffic=traffic)
     try:
         await_ready(running)
         yield running

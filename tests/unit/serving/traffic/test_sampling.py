@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -94,6 +95,26 @@ def test_a_store_that_fails_is_a_warning_without_text_and_costs_no_request(
     assert (drawn.counts["kept"], drawn.counts["dropped"]) == (0, 1)
     assert "sampled prompts were not written" in caplog.text
     assert "Xylophone99" not in "".join(str(vars(record)) for record in caplog.records)
+
+
+def test_a_store_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
+    drawn = Drawn(tmp_path / "traffic.db")
+    drawn.sampler.start()
+    drawn.offer(a_chat(), "one")
+    await_count(drawn, "kept", 1)
+    for file in list(tmp_path.iterdir()):
+        file.rename(file.with_name(f"moved-{file.name}"))
+    drawn.offer(a_chat(), "two")
+    drawn.sampler.close()
+    assert drawn.texts() == ["two"]
+    assert [prompt.text for prompt in Store.open(tmp_path / "moved-traffic.db").read()] == ["one"]
+
+
+def await_count(drawn: Drawn, result: str, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while drawn.counts[result] < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 async def test_a_service_offers_what_it_accepted(path: Path) -> None:
