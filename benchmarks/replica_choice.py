@@ -1,7 +1,7 @@
 """Choosing replicas by prefix against Serve's power of two: a conversation trace on a real Ray, and replayed without.
 
-usage: python benchmarks/replica_choice.py TRACE [--requests 600] [--block-tokens 64] [--seconds 60] [--kv-tokens 24576]
-       [--replicas 4] [--rounds 2] [--seed 1] [--replay-only] [--json FILE] [--plot FILE]
+usage: python benchmarks/replica_choice.py TRACE [--requests 600] [--block-tokens 64] [--seconds 90] [--kv-tokens 24576]
+       [--replicas 4] [--rounds 2] [--processors 2] [--seed 1] [--replay-only JSON] [--json FILE] [--plot FILE]
 
 Both choices get the same requests at the same instants, by turns, each time with fresh replicas. Then the same choice
 and the same schedulers replay them on a virtual clock, with the seconds of a forward pass as one engine has them here
@@ -140,7 +140,7 @@ async def hop(handle: Any) -> float:
     return statistics.median(seconds)
 
 
-async def costs_of(config: EngineConfig) -> Costs:
+async def costs_of(config: EngineConfig, processors: float) -> Costs:
     """An engine alone in this process. `hop_s` is still to come."""
     from model.engine import Engine
 
@@ -170,7 +170,7 @@ async def costs_of(config: EngineConfig) -> Costs:
     reads = [(n, median([await seconds(f"p{n}-{k}", n, 1, 1) for k in range(5)])) for n in LENGTHS]
     prefill = [(took_s - -(-n // config.max_step_tokens) * step_s) / n for n, took_s in reads]
     await engine.close()
-    return Costs(step_s, statistics.mean(prefill[1:]), decode_s, 0.0, os.cpu_count() or 1)
+    return Costs(step_s, statistics.mean(prefill[1:]), decode_s, 0.0, processors)
 
 
 def measure(options: argparse.Namespace, arrivals: list[Arrival]) -> tuple[list[Row], float]:
@@ -253,13 +253,14 @@ def main() -> None:
     parser.add_argument("trace", type=Path, help="mooncake_conversation_trace.jsonl.gz")
     parser.add_argument("--requests", type=int, default=600)
     parser.add_argument("--block-tokens", type=int, default=64, help="that a block of 512 becomes")
-    parser.add_argument("--seconds", type=float, default=60.0, help="that the trace's hour becomes")
+    parser.add_argument("--seconds", type=float, default=90.0, help="that the trace's hour becomes")
     parser.add_argument("--max-prompt-tokens", type=int, default=7000)
     parser.add_argument("--kv-tokens", type=int, default=24_576, help="of each replica")
     parser.add_argument("--slots", type=int, default=16, help="requests that a replica decodes at once")
     parser.add_argument("--queue-tokens", type=int, default=RoutingConfig().queue_tokens)
     parser.add_argument("--replicas", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--processors", type=float, default=os.cpu_count(), help="that the replayed replicas share")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--replay-only", type=Path, help="a --json of before, whose seconds are taken")
     parser.add_argument("--json", type=Path)
@@ -276,7 +277,7 @@ def main() -> None:
     if options.replay_only:
         costs = Costs(**json.loads(options.replay_only.read_text())["costs"])
     else:
-        costs = asyncio.run(costs_of(engine_config(options)))
+        costs = asyncio.run(costs_of(engine_config(options), options.processors))
         rows, hop_s = measure(options, arrivals)
         costs = Costs(**{**asdict(costs), "hop_s": max(0.0, hop_s - costs.step_s - 16 * costs.prefill_s)})
     replayed = replay(options, arrivals, costs)

@@ -77,7 +77,7 @@ class ByPrefix:
 class Draw(Protocol):
     """`random.Random`, which pure code does not import."""
 
-    def sample(self, population: Sequence[Any], k: int) -> list[Any]:
+    def sample(self, population: Sequence[Seen], k: int) -> list[Seen]:
         """So many of them, in any order."""
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cluster.routing.profile import read_profile
 from cluster.snapshot import Placed, RouteFacts
+from cluster.trail import Trail
 from model.config import END_OF_TURN_ID, Size
 from model.errors import OverloadedError
 from model.events import Event, Logprob, PromptScored
@@ -30,14 +31,16 @@ WORDS = ("zebra", "walrus", "heron", "otter", "lynx", "ibex")
 class Family(ScriptedRouter):
     """The 2b is wrong where the prompt's last token is odd, the 9b is never; scoring tells."""
 
-    async def route(self, facts: RouteFacts, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
+    async def route(
+        self, facts: RouteFacts, request: GenerationRequest, trail: Trail
+    ) -> AsyncGenerator[Placed | Event, None]:
         assert facts.size is not None
         if self.script.refuse is not None:
             raise self.script.refuse
         self.submitted.append(request)
         wrong = facts.size is Size.B2 and request.prompt_token_ids[-1] % 2
         script = Script(pieces=("a", "b"), ids=((400,), (WRONG if wrong else 401,)))
-        async for event in ScriptedRouter(script=script).route(facts, request):
+        async for event in ScriptedRouter(script=script).route(facts, request, trail):
             yield (
                 replace(event, logprobs=tuple(map(read, event.logprobs))) if isinstance(event, PromptScored) else event
             )

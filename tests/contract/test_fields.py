@@ -134,6 +134,13 @@ async def test_what_an_engine_finds_wrong_with_a_guide_names_the_clients_field(f
     assert fields_of(caught.value) == ("INVALID_VALUE", path)
 
 
+@pytest.mark.parametrize(("key", "session"), [({"prompt_cache_key": "user 7"}, "user 7"), ({}, "")])
+async def test_a_prompt_cache_key_names_the_session(faces: Faces, key: dict[str, str], session: str) -> None:
+    assert (await faces.http.post("/v1/chat/completions", json={**CHAT, **key})).status_code == 200
+    (got,) = faces.router.submitted
+    assert got.session == session
+
+
 async def test_completions_take_the_same(faces: Faces) -> None:
     body = {"model": "2b", "prompt": "hi", **SAMPLING, "guided_regex": "a+", "priority": 10, "prompt_lookup": True}
     assert (await faces.http.post("/v1/completions", json=body)).status_code == 200

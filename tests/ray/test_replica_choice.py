@@ -83,7 +83,7 @@ async def test_another_router_learns_from_the_replica_where_a_prefix_is(engines:
     prefix = PREFIX[::-1]
     holder, _ = await ask(engines, a_request("first", *prefix))
     await asyncio.sleep(3.0)  # a report is at most 1.4 s old when the machine is idle
-    stranger = serve.get_app_handle("engines")
+    stranger = DeploymentHandle("2b", "engines")  # Serve keeps the handles that it gives out, and with them the router
     for number in range(4):
         assert await ask(stranger, a_request(f"later{number}", *prefix, 1001 + number)) == (holder, 592)
 
