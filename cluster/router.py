@@ -6,22 +6,19 @@ is Serve's choice.
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from cluster.attempt import Attempts
 from cluster.brownout import BrownOut
 from cluster.cascade import answered
 from cluster.config import ClusterConfig, Tier
+from cluster.fleet import Fleet
 from cluster.forecast import Forecast
-from cluster.lookout import Lookout
-from cluster.pacing import Pacing
 from cluster.policy import choose
 from cluster.promise_watch import Kept, PromiseWatch
 from cluster.routing.choice import Offer
@@ -32,31 +29,24 @@ from cluster.shadow import Shadow
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
-    Hello,
     Placed,
     Reason,
     ReplicaStats,
-    ReplicaStatus,
     RouteFacts,
     Shed,
-    SizeState,
-    SizeStatus,
     Snapshot,
     Unaffordable,
 )
-from cluster.trail import Role, Trail, Work, price
-from model.config import CONTEXT_TOKENS, Size
+from cluster.trail import Trail
+from model.config import Size
 from model.errors import (
     Code,
-    DeadlineExceededError,
-    Fault,
     GemmuleError,
     InvalidRequestError,
     NotReadyError,
     OverloadedError,
-    ReplicaLostError,
 )
-from model.events import Event, Failed, Finished, TokenEvent, Usage
+from model.events import Event
 from model.profile import Profile
 from model.request import GenerationRequest
 
@@ -65,24 +55,6 @@ log = logging.getLogger("gemmule.router")
 _TICK_S: Final = 0.5
 _GRACE_S: Final = 2.0  # the engine ends a late request itself; this is for an engine that cannot
 _RETRYABLE: Final = frozenset({Code.REPLICA_LOST, Code.NOT_READY, Code.OVERLOADED})
-
-
-class _Working:
-    """What one size has done so far."""
-
-    def __init__(self, prompt_tokens: int) -> None:
-        self.usage = Usage(prompt_tokens, 0)
-        self.finished = False
-
-    def see(self, item: Event) -> None:
-        """The next event."""
-        match item:
-            case TokenEvent(token_ids=ids):
-                self.usage = replace(self.usage, output_tokens=self.usage.output_tokens + len(ids))
-            case Finished(usage=usage):
-                self.usage, self.finished = usage, True
-            case _:
-                pass
 
 
 def _capped(request: GenerationRequest, decision: Decision) -> GenerationRequest:
@@ -105,7 +77,8 @@ class Router:
     ) -> None:
         """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
         self._config = config
-        self._forecast = Forecast(profile, {size: sized.usd_per_mtoken for size, sized in config.sizes.items()})
+        prices = {size: sized.usd_per_mtoken for size, sized in config.sizes.items()}
+        self._forecast = Forecast(profile, prices)
         self.shadow_usd = 0.0
         self._watch = PromiseWatch({tier: each.quality_share for tier, each in config.tiers.items()})
         self.rules = rules_of(config, profile, self._forecast, self._watch)
@@ -113,15 +86,12 @@ class Router:
         self._ticking: asyncio.Task[None] | None = None
         largest = max(config.sizes, key=lambda size: config.sizes[size].usd_per_mtoken)
         self._shadow = Shadow(config.routing.shadow, self._watch, largest, lambda asked: self._shadowed(largest, asked))
-        self._handles = handles
-        self._names = names
-        self._ongoing: Counter[Size] = Counter()
-        self._lookout = Lookout(handles)
-        self._pacing = Pacing()
+        self._fleet = Fleet(config, handles, names)
+        self._attempts = Attempts(self._fleet, handles, prices)
 
     async def start(self) -> None:
         """Begin to watch the sizes; needs a running event loop."""
-        await self._lookout.start()
+        await self._fleet.start()
         self._ticking = asyncio.create_task(self._tick(), name="brown-out")
 
     async def close(self) -> None:
@@ -129,7 +99,7 @@ class Router:
         if self._ticking is not None:
             self._ticking.cancel()
         await self._shadow.close()
-        await self._lookout.close()
+        await self._fleet.close()
 
     def promises(self) -> Mapping[Tier, Kept]:
         """What is seen to be kept of each tier's promise; empty intervals where nothing is watched."""
@@ -141,31 +111,27 @@ class Router:
 
     def snapshot(self) -> Snapshot:
         """All served sizes, cheapest first."""
-        states = [self._state(size) for size in self._config.sizes]
-        return Snapshot(tuple(sorted(states, key=lambda state: state.usd_per_mtoken)), self.brown_out.waived)
+        return Snapshot(self._fleet.states(), self.brown_out.waived)
 
     def overview(self) -> ClusterStatus:
         """Sizes as last seen (at most a second old), without their replicas; no waiting."""
-        return ClusterStatus(tuple(self._size_status(size, ()) for size in self._config.sizes))
+        return self._fleet.overview()
 
     async def status(self) -> ClusterStatus:
         """Sizes, replicas and ranks; asks every replica."""
-        sizes = tuple(self._config.sizes)
-        replicas = await asyncio.gather(*(self._lookout.statuses(size) for size in sizes))
-        return ClusterStatus(tuple(map(self._size_status, sizes, replicas)))
+        return await self._fleet.status()
 
     async def stats(self) -> tuple[ReplicaStats, ...]:
         """Every replica in numbers; asks each, and leaves out who does not answer."""
-        found = await asyncio.gather(*(self._lookout.stats(size) for size in self._config.sizes))
-        return tuple(each for size in found for each in size)
+        return await self._fleet.stats()
 
     def replicas(self) -> Mapping[Size, tuple[str, ...]]:
         """Names of the replicas of every size as last seen."""
-        return {size: tuple(load.replica for load in self._lookout.loads(size)) for size in self._config.sizes}
+        return self._fleet.replicas()
 
     async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
         """That replica's next seconds; raises a `GemmuleError` when it is busy with another profile, or gone."""
-        return await self._lookout.profile(size, replica, seconds, stacks)
+        return await self._fleet.profile(size, replica, seconds, stacks)
 
     async def route(
         self, facts: RouteFacts, request: GenerationRequest, trail: Trail
@@ -181,7 +147,7 @@ class Router:
         request = replace(request, priority=self.rules.priority(facts.tier, request.priority))
 
         def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
-            return self._open(to, asked, deadline_s, trail)
+            return self._attempts.open(to, asked, deadline_s, trail)
 
         for attempt in range(2):
             started = False
@@ -206,10 +172,11 @@ class Router:
 
     async def _shadowed(self, largest: Size, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
         """On the largest size, for nobody; its price is in no request's account."""
-        decision, trail = Decision(largest, None, Reason.EXPLICIT, "an answer is looked at", ()), Trail()
+        offers = (Offer(largest, 1.0, 1.0, 1.0),)
+        decision, trail = Decision(largest, None, Reason.EXPLICIT, "an answer is looked at", offers), Trail()
         deadline_s = asyncio.get_running_loop().time() + request.timeout_s
         try:
-            async with aclosing(self._open(decision, request, deadline_s, trail)) as stream:
+            async with aclosing(self._attempts.open(decision, request, deadline_s, trail)) as stream:
                 async for item in stream:
                     yield item
         finally:
@@ -250,108 +217,3 @@ class Router:
         decision = self._decide(facts, without=(failed.size,))
         detail = f"{failed.size} {error.fault.reason.replace('_', ' ')}; {decision.size} answers instead"
         return replace(decision, reason=Reason.FELL_BACK, detail=detail)
-
-    async def _open(
-        self, decision: Decision, request: GenerationRequest, deadline_s: float, trail: Trail
-    ) -> AsyncGenerator[Placed | Event, None]:
-        """One attempt on one size. `Placed` is held back until the first event, so that a retry stays possible."""
-        size = decision.size
-        work = _Working(len(request.prompt_token_ids))
-        clock = asyncio.get_running_loop().time
-        length = min(decision.offer(size).output_tokens, request.sampling.max_tokens)
-        run = self._pacing.begin(self._state(size), len(request.prompt_token_ids), length, clock())
-        self._ongoing[size] += 1
-        stream: Any = None
-        hello: Hello | None = None
-        placed = False
-        try:
-            stream = self._handles[size].options(stream=True).generate.remote(request)
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline_s):
-                        item = await anext(stream)
-                except StopAsyncIteration:
-                    raise ReplicaLostError(f"{size}: the replica's stream ended without a last event") from None
-                if isinstance(item, Hello):
-                    hello = item
-                    continue
-                work.see(item)
-                run.seen(clock())
-                if not placed:
-                    if isinstance(item, Failed):
-                        raise GemmuleError(item.fault)
-                    yield Placed(decision, hello.replica if hello else str(size), hello.checkpoint if hello else "")
-                    placed = True
-                yield item
-                if isinstance(item, Finished | Failed):  # the last
-                    return
-        except TimeoutError:
-            error: GemmuleError = DeadlineExceededError("the deadline passed and the replica did not answer")
-            for event in self._end(error, request, placed):
-                yield event
-        except (RayActorError, DeploymentUnavailableError) as cause:
-            lost = ReplicaLostError(f"a replica of {size} was lost")
-            log.warning(
-                "replica lost", extra={"request_id": request.request_id, "size": size, "cause": repr(cause)[:200]}
-            )
-            for event in self._end(lost, request, placed):
-                yield event
-        except BackPressureError:
-            for event in self._end(OverloadedError(f"{size} is full", 2.0), request, placed):
-                yield event
-        except (RayError, RayServeException) as cause:
-            log.exception("replica failed", extra={"request_id": request.request_id, "size": size})
-            fault = Fault(Code.INTERNAL, "the replica failed on this request", "internal_error")
-            for event in self._end(GemmuleError(fault), request, placed, cause):
-                yield event
-        finally:
-            if work.finished:
-                self._pacing.end(run, work.usage)
-            if placed:
-                role = Role.ANSWER if work.finished else Role.LOST
-                usd = price(work.usage, self._config.sizes[size].usd_per_mtoken)
-                trail.works.append(Work(size, hello.replica if hello else str(size), role, work.usage, usd))
-            self._ongoing[size] -= 1
-            if stream is not None:
-                stream.cancel()  # a stream left half-read goes on to its last token otherwise
-
-    @staticmethod
-    def _end(
-        error: GemmuleError, request: GenerationRequest, placed: bool, cause: BaseException | None = None
-    ) -> tuple[Failed, ...]:
-        """An error as exception while nothing was sent, as the last event after that."""
-        if not placed:
-            raise error from cause
-        return (Failed(request.request_id, error.fault),)
-
-    def _state(self, size: Size) -> SizeState:
-        config = self._config.sizes[size]
-        replicas = self._lookout.loads(size)
-        polled = sum(replica.running + replica.waiting for replica in replicas)
-        ongoing, slots = max(self._ongoing[size], polled), config.engine.max_running * len(replicas)
-        return SizeState(
-            size=size,
-            num_replicas=len(replicas),
-            ongoing=ongoing,
-            slots=slots,
-            max_context_tokens=CONTEXT_TOKENS,
-            usd_per_mtoken=config.usd_per_mtoken,
-            wakes=config.replicas.min_replicas == 0,
-            pace=self._pacing.pace(size, ongoing, slots),
-        )
-
-    def _size_status(self, size: Size, replicas: tuple[ReplicaStatus, ...]) -> SizeStatus:
-        config = self._config.sizes[size]
-        checkpoint, stand_in, parameters = self._names[size]
-        state = self._state(size)
-        return SizeStatus(
-            size=size,
-            checkpoint=checkpoint,
-            stand_in=stand_in,
-            parameters=parameters,
-            tensor_parallel=config.tensor_parallel,
-            usd_per_mtoken=config.usd_per_mtoken,
-            ready=state.num_replicas > 0,
-            ongoing=state.ongoing,
-            replicas=replicas,
-        )

@@ -1,0 +1,101 @@
+"""The replicas of every size as one ingress process sees them: how many, how busy, how fast."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+from ray.serve.handle import DeploymentHandle
+
+from cluster.config import ClusterConfig
+from cluster.lookout import Lookout
+from cluster.pacing import Pacing
+from cluster.snapshot import ClusterStatus, ReplicaStats, ReplicaStatus, SizeState, SizeStatus
+from model.config import CONTEXT_TOKENS, Size
+from model.profile import Profile
+
+
+class Fleet:
+    """What is known without asking, and whom to ask for the rest."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        handles: Mapping[Size, DeploymentHandle],
+        names: Mapping[Size, tuple[str, bool, int]],
+    ) -> None:
+        """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
+        self._config = config
+        self._names = names
+        self._lookout = Lookout(handles)
+        self.ongoing: Counter[Size] = Counter()
+        """Requests that this process has under way."""
+        self.pacing = Pacing()
+
+    async def start(self) -> None:
+        """Begin to watch; needs a running event loop."""
+        await self._lookout.start()
+
+    async def close(self) -> None:
+        """Stop watching."""
+        await self._lookout.close()
+
+    def states(self) -> tuple[SizeState, ...]:
+        """Every size now, cheapest first."""
+        found = [self.state(size) for size in self._config.sizes]
+        return tuple(sorted(found, key=lambda state: state.usd_per_mtoken))
+
+    def overview(self) -> ClusterStatus:
+        """Sizes as last seen (at most a second old), without their replicas; no waiting."""
+        return ClusterStatus(tuple(self._size_status(size, ()) for size in self._config.sizes))
+
+    async def status(self) -> ClusterStatus:
+        """Sizes, replicas and ranks; asks every replica."""
+        sizes = tuple(self._config.sizes)
+        replicas = await asyncio.gather(*(self._lookout.statuses(size) for size in sizes))
+        return ClusterStatus(tuple(map(self._size_status, sizes, replicas)))
+
+    async def stats(self) -> tuple[ReplicaStats, ...]:
+        """Every replica in numbers; asks each, and leaves out who does not answer."""
+        found = await asyncio.gather(*(self._lookout.stats(size) for size in self._config.sizes))
+        return tuple(each for size in found for each in size)
+
+    def replicas(self) -> Mapping[Size, tuple[str, ...]]:
+        """Names of the replicas of every size as last seen."""
+        return {size: tuple(load.replica for load in self._lookout.loads(size)) for size in self._config.sizes}
+
+    async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
+        """That replica's next seconds; raises a `GemmuleError` when it is busy with another profile, or gone."""
+        return await self._lookout.profile(size, replica, seconds, stacks)
+
+    def state(self, size: Size) -> SizeState:
+        """One size now."""
+        config = self._config.sizes[size]
+        replicas = self._lookout.loads(size)
+        polled = sum(replica.running + replica.waiting for replica in replicas)
+        ongoing, slots = max(self.ongoing[size], polled), config.engine.max_running * len(replicas)
+        return SizeState(
+            size=size,
+            num_replicas=len(replicas),
+            ongoing=ongoing,
+            slots=slots,
+            max_context_tokens=CONTEXT_TOKENS,
+            usd_per_mtoken=config.usd_per_mtoken,
+            wakes=config.replicas.min_replicas == 0,
+            pace=self.pacing.pace(size, ongoing, slots),
+        )
+
+    def _size_status(self, size: Size, replicas: tuple[ReplicaStatus, ...]) -> SizeStatus:
+        config = self._config.sizes[size]
+        checkpoint, stand_in, parameters = self._names[size]
+        state = self.state(size)
+        return SizeStatus(
+            size=size,
+            checkpoint=checkpoint,
+            stand_in=stand_in,
+            parameters=parameters,
+            tensor_parallel=config.tensor_parallel,
+            usd_per_mtoken=config.usd_per_mtoken,
+            ready=state.num_replicas > 0,
+            ongoing=state.ongoing,
+            replicas=replicas,
+        )
