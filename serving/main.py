@@ -152,13 +152,27 @@ def evaluate(
 
 @app.command("evaluate-routing")
 def evaluate_routing(
-    data: Annotated[Path, typer.Option(help="Labelled prompts, as `gemmule routing calibrate` reads them.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled prompts, as `gemmule routing calibrate` reads them.")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Instead of a file: ask a running gemmule graded tasks, every size and tier.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    tasks: Annotated[int, typer.Option("--tasks", "-n", min=10, help="With --live: tasks to ask.")] = 330,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="With --live: requests at once.")] = 8,
     splits: Annotated[int, typer.Option(min=1, help="How often to split, fit and choose.")] = 10,
     seed: Annotated[int, typer.Option(help="Which splits are drawn.")] = 0,
     json: AsJson = False,
     plot: Annotated[Path | None, typer.Option(help="Write a plot of cost and quality (PNG or SVG).")] = None,
 ) -> None:
-    """Show what routing costs and keeps on prompts that were not fitted on, beside what else could be done."""
+    """Show what routing costs and keeps: on labelled prompts that were not fitted on, or live, on graded tasks."""
+    if live == (data is not None):
+        raise typer.BadParameter("give one of --data LABELS.csv and --live")
+    if data is None:
+        from serving.cli.live_routing import live_routing
+
+        _leave(_remote(lambda: live_routing(url, tasks, seed + 1, concurrency, json, plot, _console)))
     from serving.cli.routing import evaluate_routing as command
 
     _leave(command(data, splits, seed, json, plot, _console))

@@ -30,7 +30,8 @@ class Graded:
     right: bool
     size: str
     output_tokens: int
-    usd: float
+    usd: float  # of all sizes that worked on it
+    reason: str  # why this size
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def evaluate(
     sizes = {size["size"]: size for size in status["sizes"]}
     asked = list(models) or list(sizes)
     tasks = evaluation_tasks(num_tasks, seed)
-    graded = _ask_all(remote, asked, tasks, sizes, concurrency, as_json)
+    graded = ask_all(remote, asked, tasks, concurrency, as_json)
     scores = [_score(model, graded, sizes) for model in asked]
     if as_json:
         console.print_json(json.dumps({"seed": seed, "scores": [asdict(score) for score in scores]}))
@@ -75,35 +76,33 @@ def evaluate(
     return 0
 
 
-def _ask_all(
+def ask_all(
     remote: Remote,
     models: Sequence[str],
     tasks: Sequence[Task],
-    sizes: dict[str, Any],
     concurrency: int,
     quiet: bool,
 ) -> list[Graded]:
+    """Every task of every model, with a bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     graded: list[Graded] = []
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         for model in models:
             bar = progress.add_task(f"asking {model}", total=len(tasks))
             with ThreadPoolExecutor(concurrency) as pool:
-                for answer in pool.map(lambda task, m=model: _ask(remote, m, task, sizes), tasks):
+                for answer in pool.map(lambda task, m=model: _ask(remote, m, task), tasks):
                     graded.append(answer)
                     progress.advance(bar)
     return graded
 
 
-def _ask(remote: Remote, model: str, task: Task, sizes: dict[str, Any]) -> Graded:
+def _ask(remote: Remote, model: str, task: Task) -> Graded:
     body = {"model": model, "messages": list(task.messages), "temperature": 0, "max_tokens": _MAX_TOKENS}
     answer = remote.post_patiently("/v1/chat/completions", body)
     text = answer["choices"][0]["message"]["content"]
-    usage, size = answer["usage"], answer["gemmule"]["size"]
-    # The unit of cost everywhere: a prompt token costs a quarter of an output token.
-    tokens = usage["prompt_tokens"] / 4 + usage["completion_tokens"]
-    usd = tokens * sizes[size]["usd_per_mtoken"] / 1e6
-    return Graded(model, str(task.kind), task.level, grade(task, text), size, usage["completion_tokens"], usd)
+    told, tokens = answer["gemmule"], answer["usage"]["completion_tokens"]
+    right = grade(task, text)
+    return Graded(model, str(task.kind), task.level, right, told["size"], tokens, told["cost_usd"], told["reason"])
 
 
 def _score(model: str, graded: Sequence[Graded], sizes: dict[str, Any]) -> Score:

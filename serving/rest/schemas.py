@@ -170,6 +170,7 @@ def route_headers(started: Started) -> dict[str, str]:
     headers = {
         "x-gemmule-size": started.size.value,
         "x-gemmule-route": started.reason,
+        "x-gemmule-route-detail": started.detail,
         "x-gemmule-replica": started.replica,
     }
     return headers | ({"x-gemmule-tier": started.tier.value} if started.tier else {})

@@ -202,6 +202,7 @@ def trailing(request_id: str, started: Started | None = None, usage: Usage | Non
         metadata += [
             ("x-gemmule-size", started.size.value),
             ("x-gemmule-route", started.reason),
+            ("x-gemmule-route-detail", started.detail),
             ("x-gemmule-replica", started.replica),
         ]
         if started.tier is not None:
