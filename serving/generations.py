@@ -5,6 +5,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
+from cluster.config import Tier
+from cluster.promise_watch import Kept
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
 from cluster.snapshot import ClusterStatus, Decision, Placed, ReplicaStats, RouteFacts, Snapshot
@@ -32,6 +34,12 @@ class Router(Protocol):
 
         Each item may be taken by another task: no timeout or task group may stay open across a `yield`.
         """
+
+    shadow_usd: float
+    """Price of answers that were looked at again, so far."""
+
+    def promises(self) -> Mapping[Tier, Kept]:
+        """What is seen to be kept of each tier's promise; cheap, no waiting."""
 
     def snapshot(self) -> Snapshot:
         """All served sizes now; cheap, no waiting."""

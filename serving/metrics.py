@@ -1,10 +1,12 @@
 """Numbers of one ingress process, declared once; `/metrics` renders them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from cluster.config import Tier
+from cluster.promise_watch import Kept
 from cluster.snapshot import ReplicaStats, Snapshot
 from cluster.trail import Work
 from model.events import Usage
@@ -60,6 +62,21 @@ class Metrics:
             "gemmule_draft_tokens", "Draft tokens verified, by whether they were right.", ("size", "tier", "right"),
             registry=self.registry,
         )  # fmt: skip
+        self._promise = Gauge(
+            "gemmule_promise_share",
+            "Share of the largest size's quality that a tier is seen to keep; bound: promised, kept, low, high, asked.",
+            ("tier", "bound"),
+            registry=self.registry,
+        )
+        self._waived = Gauge(
+            "gemmule_promise_waived",
+            "1 while a tier's promise is waived under load.",
+            ("tier",),
+            registry=self.registry,
+        )
+        self._shadow_usd = Gauge(
+            "gemmule_shadow_usd", "Price of looking at answers again, since this process began.", registry=self.registry
+        )
         self._replicas = Gauge(
             "gemmule_replicas", "Replicas that can serve, as this process sees it.", ("size",), registry=self.registry
         )
@@ -109,6 +126,17 @@ class Metrics:
     def traffic(self, result: str, prompts: int) -> None:
         """Prompts that were drawn were `kept` or `dropped`."""
         self._traffic.labels(result).inc(prompts)
+
+    def watched(self, kept: Mapping[Tier, Kept], waived: Set[Tier], shadow_usd: float) -> None:
+        """What is known of the promises now."""
+        for tier, each in kept.items():
+            self._waived.labels(tier).set(tier in waived)
+            bounds = {"promised": each.promised, "asked": each.promised + each.shift}
+            if each.answers:
+                bounds |= {"kept": each.share, "low": each.low, "high": each.high}
+            for bound, share in bounds.items():
+                self._promise.labels(tier, bound).set(share)
+        self._shadow_usd.set(shadow_usd)
 
     def render(self, now: Snapshot, engines: tuple[ReplicaStats, ...]) -> bytes:
         """Prometheus' text format, with gauges of every size and replica."""

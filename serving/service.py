@@ -126,7 +126,9 @@ class Service:
 
     async def render_metrics(self) -> bytes:
         """Prometheus' text format; asks every replica."""
-        return self.metrics.render(self._router.snapshot(), await self._router.stats())
+        now = self._router.snapshot()
+        self.metrics.watched(self._router.promises(), now.waived, self._router.shadow_usd)
+        return self.metrics.render(now, await self._router.stats())
 
     async def profile(self, ask: ProfileAsk) -> Profile:
         """The next seconds of one replica; raises `GemmuleError` for one that is unknown, or busy with a profile."""

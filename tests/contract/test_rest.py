@@ -120,8 +120,8 @@ async def test_headers_say_who_answered(faces: Faces, body: dict) -> None:
     answer = await faces.http.post(
         "/v1/chat/completions", json={**body, "model": "auto"}, headers={"x-request-id": b"theirs\xe9"}
     )
-    names = ("x-gemmule-size", "x-gemmule-tier", "x-gemmule-route", "x-gemmule-replica")
-    assert [answer.headers[name] for name in names] == ["9b", "auto", "cheapest", "9b#0"]
+    names = ("x-gemmule-size", "x-gemmule-tier", "x-gemmule-route", "x-gemmule-replica", "x-gemmule-route-detail")
+    assert [answer.headers[name] for name in names] == ["9b", "auto", "cheapest", "9b#0", "as scripted"]
     assert answer.headers.get_list("x-request-id") == [faces.router.submitted[0].request_id]
 
 

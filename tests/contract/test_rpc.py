@@ -45,6 +45,7 @@ async def test_a_call_is_started_chunks_and_finished(faces: Faces) -> None:
         "x-gemmule-size": "9b",
         "x-gemmule-tier": "auto",
         "x-gemmule-route": "cheapest",
+        "x-gemmule-route-detail": "as scripted",
         "x-gemmule-replica": "9b#0",
         "x-gemmule-prompt-tokens": str(last.finished.usage.prompt_tokens),
         "x-gemmule-output-tokens": "3",

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from cluster.config import ClusterConfig
+from cluster.config import ClusterConfig, Tier
 from cluster.policy import choose
+from cluster.promise_watch import Kept
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
 from cluster.rules import Rules
@@ -66,6 +67,7 @@ class ScriptedRouter:
     submitted: list[GenerationRequest] = field(default_factory=list)
     facts: list[RouteFacts] = field(default_factory=list)
     closed: list[RequestId] = field(default_factory=list)  # ended by the caller before the last event
+    shadow_usd: float = 0.0
     profiled: set[str] = field(default_factory=set)  # replicas, now
     rules: Rules | None = None  # given: the policy decides by them, and not the script
     now: Snapshot | None = None  # what it sees
@@ -154,6 +156,9 @@ class ScriptedRouter:
                 for size, config in self.cluster.sizes.items()
             )
         )
+
+    def promises(self) -> dict[Tier, Kept]:
+        return {Tier.AUTO: Kept(0.95, 0.96, 0.9, 0.99, 50.0, 0.01)}
 
     def replicas(self) -> dict[Size, tuple[str, ...]]:
         return {
