@@ -12,6 +12,8 @@ from model.events import Usage
 
 _LEAST: Final = 3  # answers of a size before anything is said of it
 _REMEMBERED: Final = 128  # answers whose straying is remembered
+_SHARES: Final = (0.5, 0.9)
+_PULL: Final = 0.03  # how fast a quantile that is too often missed or kept moves
 _PROMPT_SHARE: Final = 0.1  # of an output token's time, where prompts were too alike to tell what one of theirs takes
 _PROMPT_STIFFNESS: Final = 25.0  # tokens squared: prompts count as alike when they differ by about 5 tokens
 _LOAD_STIFFNESS: Final = 0.01  # loads count as alike when they differ by about a tenth
@@ -25,7 +27,8 @@ class Run:
     began_s: float
     load: float
     queue_s: float  # part of the wait that was expected from others in front
-    expected_s: float | None
+    pace: Pace | None
+    expected_s: float
     first_s: float | None = None
     last_s: float = 0.0
 
@@ -47,9 +50,9 @@ class Pacing:
 
     def begin(self, state: SizeState, prompt_tokens: int, output_tokens: float, now_s: float) -> Run:
         """An answer is asked for, and expected to be so long; `state` does not count it yet."""
-        expected_s = None if state.pace is None else state.pace.answer_s(prompt_tokens, output_tokens)
+        expected_s = 0.0 if state.pace is None else state.pace.answer_s(prompt_tokens, output_tokens)
         queue_s = self._sizes[state.size].queue_s(state.ongoing, state.slots)
-        return Run(state.size, now_s, _load(state.ongoing, state.slots), queue_s, expected_s)
+        return Run(state.size, now_s, _load(state.ongoing, state.slots), queue_s, state.pace, expected_s)
 
     def end(self, run: Run, usage: Usage) -> None:
         """The answer is complete. One that was written with guesses says nothing of others, and is left out."""
@@ -67,8 +70,7 @@ class _Learned:
     def __init__(self) -> None:
         self._first = Line(_PROMPT_STIFFNESS)
         self._further = Line(_LOAD_STIFFNESS)
-        self._strayed: deque[float] = deque(maxlen=_REMEMBERED)
-        self._quantiles: tuple[float, float] | None = None
+        self._spread = _Spread()
         self._num = 0
         self._prompt_tokens = self._computed_tokens = self._answers = self._answer_s = 0.0  # older ones count less
 
@@ -79,8 +81,7 @@ class _Learned:
         slope = self._first.slope(_PROMPT_SHARE * token_s)
         computed_share = self._computed_tokens / max(1.0, self._prompt_tokens)
         first_s = max(0.0, self._first.at(0.0, _PROMPT_SHARE * token_s) - token_s)  # its own step is in it
-        p50, p90 = self._quantiles or (None, None)
-        return Pace(first_s + self.queue_s(ongoing, slots), slope * computed_share, token_s, p50, p90)
+        return Pace(first_s + self.queue_s(ongoing, slots), slope * computed_share, token_s, *self._spread.quantiles)
 
     def queue_s(self, ongoing: int, slots: int) -> float:
         behind = max(0, ongoing + 1 - slots)
@@ -98,24 +99,38 @@ class _Learned:
         self._computed_tokens = KEEP * self._computed_tokens + computed
         self._answers = KEEP * self._answers + 1
         self._answer_s = KEEP * self._answer_s + alone_s + total_s - first_s
-        if run.expected_s:
-            self._strayed.append(total_s / run.expected_s)
-            self._quantiles = _quantiles(self._strayed)
+        if run.pace is not None and run.expected_s:
+            self._spread.add(total_s / run.expected_s, (run.pace.p50, run.pace.p90))
 
 
 def _load(ongoing: int, slots: int) -> float:
     return ongoing / slots if slots else 0.0
 
 
-def _quantiles(strayed: deque[float]) -> tuple[float, float] | None:
-    """Half and nine tenths of answers like these stay below; None as long as there are too few to say so.
+class _Spread:
+    """What answers took as a multiple of what was expected: half and nine tenths of them stay below the quantiles.
 
-    The rank is that of split conformal prediction (V. Vovk et al., Algorithmic Learning in a Random World, 2005): where
-    the next answer is one of the kind, it stays below with at least this probability, whatever the distribution.
+    Ranks are those of split conformal prediction (V. Vovk et al., Algorithmic Learning in a Random World, 2005), which
+    need no shape of the distribution, only that the next answer is one of the kind. A machine gets busy and calm again,
+    so each rank is moved by how often its quantile was missed (I. Gibbs, E. Candes, Adaptive Conformal Inference Under
+    Distribution Shift, 2021): in the long run the shares are kept whatever happens.
     """
-    ranks = [ceil((len(strayed) + 1) * share) for share in (0.5, 0.9)]
-    if ranks[-1] > len(strayed):
-        return None
-    ordered = sorted(strayed)
-    half, most = (ordered[rank - 1] for rank in ranks)
-    return half, most
+
+    def __init__(self) -> None:
+        self._seen: deque[float] = deque(maxlen=_REMEMBERED)
+        self._levels = list(_SHARES)
+        self.quantiles: tuple[float | None, float | None] = (None, None)  # too few were seen
+
+    def add(self, ratio: float, told: tuple[float | None, float | None]) -> None:
+        """One answer, and the quantiles that were told when it began."""
+        for place, (share, quantile) in enumerate(zip(_SHARES, told, strict=True)):
+            if quantile is not None:
+                moved = self._levels[place] + _PULL * (share - (ratio <= quantile))
+                self._levels[place] = min(1.0, max(0.0, moved))
+        self._seen.append(ratio)
+        count = len(self._seen)
+        if ceil((count + 1) * _SHARES[-1]) > count:
+            return
+        ordered = sorted(self._seen)
+        half, most = (ordered[min(count, max(1, ceil((count + 1) * level))) - 1] for level in self._levels)
+        self.quantiles = (half, max(half, most))

@@ -124,6 +124,24 @@ def test_status_and_models_commands_print_json(served: Served) -> None:
     assert {slot["size"]: slot["degree"] for slot in models} == {"2b": 1, "9b": 1, "27b": 2}
 
 
+def test_a_quote_tells_size_and_price_of_the_request_that_follows_and_learns_its_time(served: Served) -> None:
+    body = {"model": "9b", "messages": QUESTION, "temperature": 0, "max_cost": 1e-4, "include_sizes": True}
+    for _ in range(13):
+        httpx.post(f"{served.url}/v1/chat/completions", json=body, timeout=60).raise_for_status()
+    quote = httpx.post(f"{served.url}/v1/quote", json=body, timeout=60).json()
+    size = next(each for each in quote["sizes"] if each["size"] == quote["chosen"])
+    assert 0 < size["time_p50_s"] <= size["time_p90_s"] < 60
+    route = httpx.post(f"{served.url}/v1/chat/completions", json=body, timeout=60).json()["gemmule"]
+    assert (route["size"], route["reason"]) == (quote["chosen"], "explicit")
+    assert 0 < route["cost_usd"] <= size["max_cost_usd"] <= body["max_cost"]
+    assert [each["size"] for each in route["sizes"]] == ["9b"]
+    words = ["explain", "What is 12 + 30?", "--model", "premium", "--url", served.url]
+    ran = subprocess.run(
+        [sys.executable, "-m", "serving.main", *words], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "premium would take" in ran.stdout
+
+
 def test_a_profile_of_a_running_replica_is_a_trace(served: Served, tmp_path: Path) -> None:
     out = tmp_path / "trace.json"
     words = ["profile", "--size", "27b", "--seconds", "2", "--stacks", "--json", "--out", str(out)]

@@ -25,10 +25,12 @@ class Reflected:
         self.database = ProtoReflectionDescriptorDatabase(channel)
         self._pool = DescriptorPool(self.database)
 
-    def stream(self, service: str, method: str, body: dict[str, Any]) -> Any:
+    def stream(self, service: str, method: str, body: dict[str, Any], whole: bool = False) -> Any:
+        """The messages of the answer, or with `whole` the only one."""
         found = self._pool.FindServiceByName(service).FindMethodByName(method)
         request = json_format.ParseDict(body, message_factory.GetMessageClass(found.input_type)())
-        call = self._channel.unary_stream(
+        make = self._channel.unary_unary if whole else self._channel.unary_stream
+        call = make(
             f"/{service}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_factory.GetMessageClass(found.output_type).FromString,
@@ -84,3 +86,13 @@ def test_standard_health_says_serving(served: Served, service: str) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_grpc_quotes_what_rest_quotes(served: Served, reflected: Reflected) -> None:
+    message = reflected.stream("gemmule.v1.GemmuleService", "Quote", ask("premium", max_cost=0.01), whole=True)
+    quote = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    body = {"model": "premium", "messages": [{"role": "user", "content": "What is 12 + 30?"}], "max_cost": 0.01}
+    rest = httpx.post(f"{served.url}/v1/quote", json=body, timeout=60).json()
+    assert (quote["chosen"], quote["tier"]) == (rest["chosen"], "premium")
+    prices = [[size["max_cost_usd"] for size in each["sizes"]] for each in (quote, rest)]
+    assert prices[0] == prices[1]

@@ -169,3 +169,21 @@ async def test_a_consumer_that_leaves_ends_the_replica_side(router: Router) -> N
             if size.replicas and size.replicas[0].running == 0 and size.ongoing == 0:
                 break
             await asyncio.sleep(0.1)
+
+
+async def test_answers_teach_the_pace(router: Router) -> None:
+    assert router.snapshot()[Size.B27].pace is None
+    for _ in range(12):
+        await collect(router, Size.B27, ANSWER)
+    pace = router.snapshot()[Size.B27].pace
+    assert pace is not None
+    assert pace.p90 is not None
+    assert 0 < pace.answer_s(1, 3) < 30
+
+
+async def test_a_decision_is_what_a_request_gets(router: Router) -> None:
+    for target in (Tier.PREMIUM, Tier.ECONOMY, Size.B9):
+        decision = router.decide(facts(target))
+        first, *_ = await collect(router, target, ANSWER)
+        assert isinstance(first, Placed)
+        assert (first.decision.size, first.decision.reason) == (decision.size, decision.reason)
