@@ -56,7 +56,7 @@ def one(remote: Remote, model: str, task: Task, max_tokens: int) -> Kept:
         way_s=way_s,
         p50_s=p50 or 0.0,
         p90_s=p90 or 0.0,
-        within_cost=escalated or route["cost_usd"] <= size["max_cost_usd"],
+        within_cost=route["cost_usd"] <= size["max_cost_usd"],
     )
 
 
@@ -83,12 +83,12 @@ def line(name: str, rows: Iterable[Kept]) -> str:
     )
     raw = kept(sum(row.took_s <= row.p50_s for row in timed), sum(row.took_s <= row.p90_s for row in timed))
     way_s, took_s = (statistics.median(part) for part in zip(*((r.way_s, r.took_s) for r in timed), strict=True))
-    escalated = sum(row.escalated for row in every)
-    same = sum(row.same_size for row in every if not row.escalated)
+    others = [row for row in every if not row.escalated]
+    same, cost = sum(row.same_size for row in others), sum(row.within_cost for row in others)
     return (
         f"{name:8} N={len(timed):4} within p50 and p90: {net}, with the way {raw}; median {took_s * 1e3:.0f} ms, way "
-        f"{way_s * 1e3:.0f} ms; size as quoted {same}/{len(every) - escalated}, escalated {escalated}, "
-        f"at most max_cost_usd {sum(row.within_cost for row in every)}/{len(every)}"
+        f"{way_s * 1e3:.0f} ms; escalated {len(every) - len(others)}, of the others "
+        f"{len(others)} size as quoted {same}, at most max_cost_usd {cost}"
     )
 
 
