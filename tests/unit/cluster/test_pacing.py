@@ -117,18 +117,16 @@ def test_nine_of_ten_answers_take_no_longer_than_was_quoted(spread: float) -> No
     assert most == pytest.approx(0.9, abs=0.02)
 
 
-def test_nine_of_ten_answers_keep_their_quote_on_a_machine_that_is_busy_by_turns() -> None:
-    """Every 40 answers the machine becomes up to four times slower or faster."""
-    pacing, chance, within, speed = Pacing(), Random(3), [], 1.0
+def test_nine_of_ten_answers_keep_their_quote_on_a_machine_that_gets_busy_again_and_again() -> None:
+    """For 200 answers it slows down to a sixth, then it is calm at once. Without moving the ranks 0.884 are kept."""
+    pacing, chance, within = Pacing(), Random(1), []
     for index in range(3000):
-        if index % 40 == 0:
-            speed = chance.uniform(1.0, 4.0)
         expected = chance.uniform(5, 60)
-        written = max(1, round(expected * chance.lognormvariate(0, 0.3)))
-        pace, took_s = answer(pacing, 20, expected, written, speed=speed)
+        written = max(1, round(expected * chance.lognormvariate(0, 0.2)))
+        pace, took_s = answer(pacing, 20, expected, written, speed=1 + 5 * (index % 200) / 200)
         if pace is not None and pace.p90 is not None:
             within.append(took_s <= pace.p90 * pace.answer_s(20, expected))
-    assert sum(within) / len(within) == pytest.approx(0.9, abs=0.02)
+    assert sum(within) / len(within) == pytest.approx(0.9, abs=0.01)
 
 
 @given(
