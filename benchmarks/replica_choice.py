@@ -28,6 +28,7 @@ environment.prepare()  # Ray reads some of it when it is imported
 
 from conversations import load  # noqa: E402
 from ray import serve  # noqa: E402
+from ray.serve.handle import DeploymentHandle  # noqa: E402
 
 from cluster.build import engine_of  # noqa: E402
 from cluster.chooser import Chooser  # noqa: E402
@@ -91,9 +92,23 @@ def engine_config(options: argparse.Namespace) -> EngineConfig:
 def replicas(config: ClusterConfig) -> Iterator[Any]:
     """A handle to fresh replicas."""
     app = engine_of(Size.B2, config.sizes[Size.B2], config)
-    handle = serve.run(app, name=APP, route_prefix=None)
-    yield handle.options(stream=True)
+    serve.run(app, name=APP, route_prefix=None)
+    # Not the handle that `run` returns: Serve keeps it by name, and with it the router of the run before (Ray 2.60).
+    yield DeploymentHandle(str(Size.B2), APP).options(stream=True)
     serve.delete(APP)
+
+
+ROUTERS = {
+    ReplicaChoice.POWER_OF_TWO: "PowerOfTwoChoicesRequestRouter",
+    ReplicaChoice.PREFIX: "ReplicaRouter",
+}
+
+
+def check_router(handle: Any, choice: ReplicaChoice) -> None:
+    """Raise if something else than what is to be measured chooses; private names of Ray 2.60."""
+    router = getattr(handle._router, "_asyncio_router", handle._router)
+    if (name := type(router._active_request_router).__name__) != ROUTERS[choice]:
+        raise RuntimeError(f"{choice} is to be measured and {name} chooses")
 
 
 async def answer(events: AsyncIterator[Hello | Event], due_s: float) -> Outcome:
@@ -182,6 +197,7 @@ def measure(options: argparse.Namespace, arrivals: list[Arrival]) -> tuple[list[
             for choice in choices if turn % 2 == 0 else reversed(choices):
                 with replicas(config_of(choice, options)) as handle:
                     hops.append(asyncio.run(hop(handle)))
+                    check_router(handle, choice)
                     rows.append(row(choice, "measured", asyncio.run(play(handle, arrivals))))
                     print(line(rows[-1]), flush=True)
     return rows, statistics.median(hops)

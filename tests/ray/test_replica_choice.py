@@ -66,7 +66,8 @@ def scripted(ray_cluster: None, request: Any) -> Iterator[DeploymentHandle]:
         Scripted, num_replicas=2, max_ongoing_requests=100, ray_actor_options={"num_cpus": 0},
         request_router_config=request.param,
     )  # fmt: skip
-    yield serve.run(deployment.bind(), name="scripted", route_prefix=None)
+    serve.run(deployment.bind(), name="scripted", route_prefix=None)
+    yield DeploymentHandle("Scripted", "scripted")  # Serve's own would be that of the test before, router and all
     serve.delete("scripted")
 
 
@@ -97,11 +98,15 @@ async def test_a_burst_of_equal_requests_does_not_herd(scripted: DeploymentHandl
     assert len(used) == 2
 
 
+FALLBACK = "no choice by prefix; the shortest queue is taken"
 BROKEN = RequestRouterConfig(request_router_class=ROUTER, request_router_kwargs={"slots": "many", "queue_tokens": 1})
 
 
 @pytest.mark.parametrize("scripted", [BROKEN], indirect=True)
-async def test_a_choice_that_fails_falls_back_to_the_shortest_queue(scripted: DeploymentHandle) -> None:
+async def test_a_choice_that_fails_falls_back_to_the_shortest_queue(
+    scripted: DeploymentHandle, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in range(2):
         replica, _ = await ask(scripted, a_request(f"b{number}", *PREFIX))
         assert replica
+    assert [record.message for record in caplog.records if record.name == "gemmule.replica_router"] == [FALLBACK] * 2
