@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle
+from random import Random
 from typing import Any
 
 from model.family.tasks.generator import evaluation_tasks
@@ -105,6 +106,7 @@ def main() -> None:
     given = options.parse_args()
     remote = Remote(given.url, limit=given.at_once)
     tasks = evaluation_tasks(given.learn + given.n, given.seed)
+    Random(given.seed).shuffle(tasks)  # they come by kind and level in turns, as the models do
     models = given.models.split(",")
     asked(remote, ["2b", "9b", "27b"], tasks[: given.learn], given.max_tokens, given.at_once)
     rows = asked(remote, models, tasks[given.learn :], given.max_tokens, given.at_once)
