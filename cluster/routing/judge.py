@@ -5,8 +5,10 @@ and paying for the largest there buys nothing. (Deferral by the gain and not by 
 Does Confidence-Based Cascade Deferral Suffice?, 2023.)
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from cluster.routing.solve import Floats, sigmoid
 from model.config import Size
 
 SAMPLES = 32
+_REMEMBERED = 2048
 _NEAREST = 1e-4  # chances nearer to 0 or 1 count as this near
 
 
@@ -39,6 +42,19 @@ class Judge:
     rescue: Mapping[Size, Floats]
     right: Floats
     wrong: Floats
+    _ahead: Mapping[Size | None, Floats] = field(init=False, repr=False, compare=False)
+    foreseen: Callable[[Offer, Offer, float], float] = field(init=False, repr=False, compare=False)
+    """Expected worth of asking the small one and then choosing; its own price is not taken off."""
+
+    def __post_init__(self) -> None:
+        """What each view says of the sampled answers, but for the prediction: the same for every request.
+
+        Equal questions, as of a prompt that is quoted, retried or often asked, are answered once.
+        """
+        drawn = np.concatenate([self.right, self.wrong])
+        views: list[tuple[Size | None, Floats]] = [(None, self.keep), *self.rescue.items()]
+        object.__setattr__(self, "_ahead", {who: drawn @ w[1:3] + w[3] for who, w in views})
+        object.__setattr__(self, "foreseen", lru_cache(_REMEMBERED)(self._foreseen))
 
     def kept(self, quality: float, seen: Evidence) -> float:
         """Chance that this answer is right."""
@@ -48,14 +64,17 @@ class Judge:
         """Chance that the larger size's answer would be right."""
         return float(view(self.rescue[large], quality, np.array([[seen.mean, seen.least]]))[0])
 
-    def foreseen(self, small: Offer, large: Offer, exchange_rate: float) -> float:
-        """Expected worth of asking the small one and then choosing; its own price is not taken off."""
-        value = 0.0
-        for chance, samples in ((small.quality, self.right), (1 - small.quality, self.wrong)):
-            keep = view(self.keep, small.quality, samples)
-            escalate = view(self.rescue[large.size], large.quality, samples) - exchange_rate * large.cost
-            value += chance * float(np.maximum(keep, escalate).mean())
-        return value
+    def _foreseen(self, small: Offer, large: Offer, exchange_rate: float) -> float:
+        keep = 1 / (1 + np.exp(-self._ahead[None] - self.keep[0] * _log_odds(small.quality)))
+        rescue = 1 / (1 + np.exp(-self._ahead[large.size] - self.rescue[large.size][0] * _log_odds(large.quality)))
+        value, right = np.maximum(keep, rescue - exchange_rate * large.cost), len(self.right)
+        if_right, if_wrong = float(value[:right].sum()) / right, float(value[right:].sum()) / (len(value) - right)
+        return small.quality * if_right + (1 - small.quality) * if_wrong
+
+
+def _log_odds(chance: float) -> float:
+    inside = min(1 - _NEAREST, max(_NEAREST, chance))
+    return log(inside / (1 - inside))
 
 
 def logit(chance: Floats | float) -> Floats:
