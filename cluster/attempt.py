@@ -58,7 +58,7 @@ class Attempts:
         clock = asyncio.get_running_loop().time
         length = min(decision.offer(size).output_tokens, request.sampling.max_tokens)
         run = fleet.pacing.begin(fleet.state(size), len(request.prompt_token_ids), length, clock())
-        fleet.ongoing[size] += 1
+        fleet.ongoing[size][decision.tier] += 1
         stream: Any = None
         hello: Hello | None = None
         placed = False
@@ -109,7 +109,7 @@ class Attempts:
                 role = Role.ANSWER if work.finished else Role.LOST
                 usd = price(work.usage, self._usd[size])
                 trail.works.append(Work(size, hello.replica if hello else str(size), role, work.usage, usd))
-            fleet.ongoing[size] -= 1
+            fleet.ongoing[size][decision.tier] -= 1
             if stream is not None:
                 stream.cancel()  # a stream left half-read goes on to its last token otherwise
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ray.serve.handle import DeploymentHandle
 
-from cluster.config import ClusterConfig
+from cluster.config import ClusterConfig, Tier
 from cluster.lookout import Lookout
 from cluster.pacing import Pacing
 from cluster.snapshot import ClusterStatus, ReplicaStats, ReplicaStatus, SizeState, SizeStatus
@@ -27,7 +27,7 @@ class Fleet:
         self._config = config
         self._names = names
         self._lookout = Lookout(handles)
-        self.ongoing: Counter[Size] = Counter()
+        self.ongoing: dict[Size, Counter[Tier | None]] = {size: Counter() for size in config.sizes}
         """Requests that this process has under way."""
         self.pacing = Pacing()
 
@@ -72,7 +72,7 @@ class Fleet:
         config = self._config.sizes[size]
         replicas = self._lookout.loads(size)
         polled = sum(replica.running + replica.waiting for replica in replicas)
-        ongoing, slots = max(self.ongoing[size], polled), config.engine.max_running * len(replicas)
+        ongoing, slots = max(self.ongoing[size].total(), polled), config.engine.max_running * len(replicas)
         return SizeState(
             size=size,
             num_replicas=len(replicas),
@@ -82,6 +82,7 @@ class Fleet:
             usd_per_mtoken=config.usd_per_mtoken,
             wakes=config.replicas.min_replicas == 0,
             pace=self.pacing.pace(size, ongoing, slots),
+            by_tier=dict(self.ongoing[size]),
         )
 
     def _size_status(self, size: Size, replicas: tuple[ReplicaStatus, ...]) -> SizeStatus:

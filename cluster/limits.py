@@ -32,12 +32,16 @@ def output_tokens_within(facts: RouteFacts, usd_per_mtoken: float) -> int | None
     return max(1, int(limit * 1e6 / usd_per_mtoken - PROMPT_SHARE * facts.prompt_tokens))
 
 
-def expected_s(offer: Offer, facts: RouteFacts, now: Snapshot) -> float | None:
-    """Seconds to the end of an answer; None where nothing was measured yet."""
+def expected_s(offer: Offer, facts: RouteFacts, now: Snapshot, share_before: float = 1.0) -> float | None:
+    """Seconds to the end of an answer; None where nothing was measured yet.
+
+    `share_before`: of those ongoing, who goes first or beside it.
+    """
     state = now.get(offer.size)
     if state is None or state.pace is None:
         return None
-    return state.pace.answer_s(facts.prompt_tokens, offer.output_tokens)
+    waits_s = state.pace.wait_s * (1 - share_before)
+    return state.pace.answer_s(facts.prompt_tokens, offer.output_tokens) - waits_s
 
 
 def in_time(offers: Sequence[Offer], wanted: Size, facts: RouteFacts, now: Snapshot) -> Size:

@@ -38,6 +38,8 @@ def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | 
         return _unaffordable(facts, facts.offers[0], rules)
     wanted = _wanted(facts, tier, offers, now, rules)
     within = [state for state in states if any(offer.size is state.size for offer in offers)]
+    if now.waived and wanted.exchange_rate == inf and now[wanted.size].num_replicas:
+        within = [now[wanted.size]]  # larger sizes are kept free for those whose promise stands
     placed = _placed(facts, wanted, within, rules)
     return _accepted(placed, facts, now, rules) if isinstance(placed, Decision) else placed
 
@@ -106,7 +108,7 @@ def _placed(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], ru
     for state in _nearest(states, target):
         if state.num_replicas == 0 and not state.wakes:
             continue
-        if state.load >= rules.routing.spill_load and state.num_replicas:
+        if state.num_replicas and rules.load(state, facts.tier) >= rules.routing.spill_load:
             continue
         return wanted if state is target else _moved(wanted, target, state)
     return _crowded(facts, wanted, states, rules)
@@ -137,7 +139,7 @@ def _explicit(facts: RouteFacts, size: Size, now: Snapshot, rules: Rules) -> Dec
         placed = _placed(facts, asked, [now[offer.size] for offer in offers], rules)
     elif state.num_replicas == 0 and not state.wakes:
         placed = Shed(f"{size} is not ready yet", _START_RETRY_S, starting=True)
-    elif state.num_replicas and state.load >= rules.routing.max_load:
+    elif state.num_replicas and rules.load(state, None) >= rules.routing.max_load:
         placed = Shed(f"{size} is full ({state.ongoing} requests under way)", _BACKLOG_RETRY_S, starting=False)
     else:
         placed = asked
@@ -150,8 +152,8 @@ def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], r
     up = [state for state in states if state.num_replicas]
     if not up:
         return Shed(f"no size of {whose} is ready yet", _START_RETRY_S, starting=True)
-    least = min(up, key=lambda state: state.load)
-    if least.load >= rules.max_load(facts.tier):
+    least = min(up, key=lambda state: rules.load(state, facts.tier))
+    if rules.load(least, facts.tier) >= rules.max_load(facts.tier):
         return Shed(f"every size of {whose} is full", _BACKLOG_RETRY_S, starting=False)
     detail = f"every size is under pressure; {least.size} has the shortest queue"
     if least.size is wanted.size:
@@ -164,8 +166,9 @@ def _accepted(decision: Decision, facts: RouteFacts, now: Snapshot, rules: Rules
 
     A cost limit also limits the answer, so that it holds whatever was predicted.
     """
-    state, took_s = now[decision.size], expected_s(decision.offer(decision.size), facts, now)
-    if facts.timeout_s is not None and took_s is not None and state.load >= rules.routing.spill_load:
+    state, load = now[decision.size], rules.load(now[decision.size], facts.tier)
+    took_s = expected_s(decision.offer(decision.size), facts, now, load / state.load if state.load else 1.0)
+    if facts.timeout_s is not None and took_s is not None and load >= rules.routing.spill_load:
         over_s = took_s - facts.timeout_s
         if over_s > 0:
             late = f"{decision.size} would take about {took_s:.1f} s, longer than the {facts.timeout_s:.1f} s allowed"

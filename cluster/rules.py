@@ -9,6 +9,7 @@ from cluster.forecast import Forecast
 from cluster.promise_watch import PromiseWatch
 from cluster.routing.judge import Judge
 from cluster.routing.profile import Profile
+from cluster.snapshot import SizeState
 from model.config import Size
 
 _PRIORITIES: Final = 21  # that a client may wish for
@@ -31,6 +32,13 @@ class Rules:
             return 1.0
         shares = sorted(each.quality_share for each in self.tiers.values())
         return shares.index(self.tiers[tier].quality_share) / (len(shares) - 1)
+
+    def load(self, state: SizeState, tier: Tier | None) -> float:
+        """Requests per decoding slot before or beside one of this tier: cheaper ones wait for it."""
+        if not state.slots:
+            return float("inf")
+        behind = sum(count for other, count in state.by_tier.items() if self.standing(other) < self.standing(tier))
+        return max(0, state.ongoing - behind) / state.slots
 
     def max_load(self, tier: Tier | None) -> float:
         """Requests per decoding slot from which new ones are refused: the cheapest promise at half of the limit."""

@@ -1,7 +1,7 @@
 """Frozen facts that a policy may read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cluster.config import Tier
@@ -43,6 +43,7 @@ class SizeState:
     usd_per_mtoken: float
     wakes: bool = False  # no replica yet, but the first request starts one
     pace: Pace | None = None  # None: nothing was measured yet
+    by_tier: Mapping[Tier | None, int] = field(default_factory=dict)  # of those ongoing, the ones that are known
 
     @property
     def load(self) -> float:

@@ -21,9 +21,7 @@ def test_ctrl_c_leaves_no_process_and_no_file(tmp_path: Path, monkeypatch: pytes
     folder = Path(tempfile.mkdtemp(prefix="gt-", dir="/tmp"))  # short: sockets live below it
     monkeypatch.setenv("TMPDIR", str(folder))
     config = tmp_path / "one.yaml"
-    config.write_text(
-        "cluster: {sizes: {2b: {source: 'embedded:nano-2b', usd_per_mtoken: 0.1}}}\n"
-    )
+    config.write_text("cluster: {sizes: {2b: {source: 'embedded:nano-2b', usd_per_mtoken: 0.1}}}\n")
     running = start(tmp_path, "--config", str(config))
     await_ready(running)
     children = psutil.Process(running.process.pid).children(recursive=True)

@@ -214,6 +214,25 @@ def test_the_cheapest_promise_is_refused_first_and_waits_longest() -> None:
     assert RULES.priority(Tier.AUTO, -10) > RULES.priority(Tier.PREMIUM, 10)  # no wish passes a dearer tier
 
 
+def test_cheaper_requests_are_no_load_for_a_dearer_tier() -> None:
+    busy = replace(a_state(Size.B27, load=3.0), by_tier={Tier.ECONOMY: 80, Tier.PREMIUM: 16})
+    now = Snapshot((a_state(Size.B2), a_state(Size.B9), busy))
+    assert decided(an_ask(Tier.PREMIUM), now, RULES).reason is Reason.CHEAPEST
+    assert decided(an_ask(Size.B27), now, RULES).size is Size.B27
+    assert RULES.load(busy, Tier.ECONOMY) == 3.0
+    assert RULES.load(busy, Tier.PREMIUM) == 0.5
+
+
+def test_while_promises_are_waived_larger_sizes_are_kept_free() -> None:
+    """What promises nothing now would only take the room of those whose promise stands."""
+    full = a_snapshot(b2=2.5, waived=frozenset({Tier.BALANCED}))
+    assert isinstance(choose(an_ask(Tier.ECONOMY), full, RULES), Shed)
+    assert decided(an_ask(Tier.BALANCED), full, RULES).size is Size.B2  # it may wait a little longer
+    assert decided(an_ask(Tier.AUTO), full, RULES).size is Size.B9
+    down = a_snapshot(b2=None, waived=frozenset({Tier.BALANCED}))
+    assert decided(an_ask(Tier.ECONOMY), down, RULES).reason is Reason.FELL_BACK
+
+
 SURE, UNSURE = np.array([[-0.01, -0.05]] * 8), np.array([[-1.0, -3.0]] * 8)
 JUDGE = Judge(
     np.array([0.5, 3.0, 0.5, 1.5]), {size: np.array([1.0, 0.0, 0.0, 0.0]) for size in (Size.B9, Size.B27)}, SURE, UNSURE
