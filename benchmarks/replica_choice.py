@@ -304,6 +304,7 @@ def main() -> None:
     if options.json:
         told = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
         told["trace"] = options.trace.name
+        del told["json"], told["plot"]
         found = {"options": told, "requests": len(arrivals), "prompt_tokens": sum(tokens), "costs": asdict(costs)}
         found |= {"summary": summary(rows), "rows": [asdict(each) for each in rows]}
         options.json.write_text(json.dumps(found, indent=1) + "\n")
