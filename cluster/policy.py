@@ -9,7 +9,7 @@ from cluster.config import Cascade, TierConfig
 from cluster.limits import affordable, expected_s, in_time, output_tokens_within
 from cluster.routing.choice import Offer, Plan, best, plan, worth
 from cluster.rules import Rules
-from cluster.snapshot import Decision, Reason, RouteFacts, Shed, SizeState, Snapshot, Unaffordable
+from cluster.snapshot import Decision, Pace, Reason, RouteFacts, Shed, SizeState, Snapshot, Unaffordable
 from model.config import Size
 
 _BACKLOG_RETRY_S: Final = 2.0
@@ -38,8 +38,8 @@ def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | 
         return _unaffordable(facts, facts.offers[0], rules)
     wanted = _wanted(facts, tier, offers, now, rules)
     within = [state for state in states if any(offer.size is state.size for offer in offers)]
-    if now.waived and wanted.exchange_rate == inf and now[wanted.size].num_replicas:
-        within = [now[wanted.size]]  # larger sizes are kept free for those whose promise stands
+    if now.waived and wanted.exchange_rate == inf and any(state.num_replicas for state in within[:-1]):
+        within = [state for state in within if state is not now.sizes[-1]]  # kept free for those whose promise stands
     placed = _placed(facts, wanted, within, rules)
     return _accepted(placed, facts, now, rules) if isinstance(placed, Decision) else placed
 
@@ -169,12 +169,19 @@ def _accepted(decision: Decision, facts: RouteFacts, now: Snapshot, rules: Rules
     state, load = now[decision.size], rules.load(now[decision.size], facts.tier)
     took_s = expected_s(decision.offer(decision.size), facts, now, load / state.load if state.load else 1.0)
     if facts.timeout_s is not None and took_s is not None and load >= rules.routing.spill_load:
-        over_s = took_s - facts.timeout_s
+        likely_s = took_s * _strays(state.pace, dearest=rules.standing(facts.tier) == 1.0)
+        over_s = likely_s - facts.timeout_s
         if over_s > 0:
-            late = f"{decision.size} would take about {took_s:.1f} s, longer than the {facts.timeout_s:.1f} s allowed"
+            late = f"{decision.size} would take about {likely_s:.1f} s, longer than the {facts.timeout_s:.1f} s allowed"
             return Shed(late, min(max(1.0, over_s), _LONGEST_RETRY_S), starting=False)
     most = output_tokens_within(facts, state.usd_per_mtoken)
     return decision if most is None or most >= facts.max_tokens else replace(decision, max_output_tokens=most)
+
+
+def _strays(pace: Pace | None, dearest: bool) -> float:
+    """How much longer than expected an answer takes in a queue: half of them, or where dearer ones step in, most."""
+    known = None if pace is None else pace.p50 if dearest else pace.p90
+    return max(1.0, known or 1.0)
 
 
 def _unaffordable(facts: RouteFacts, cheapest: Offer, rules: Rules) -> Unaffordable:
