@@ -1,7 +1,7 @@
 """Opens the stream of a request on the size that the policy chooses; lives in every ingress process.
 
 Size and tier are decided here, since a Serve request router sees one deployment only; which replica of the size answers
-is Serve's choice.
+is decided in `cluster.replica_router`.
 """
 
 import asyncio

@@ -19,7 +19,6 @@ class Role(StrEnum):
     ANSWER = "answer"  # the client got it
     DRAFT = "draft"  # a larger size took over, and what was written went along
     LOST = "lost"  # the replica or the client was gone before the end
-    SHADOW = "shadow"  # nobody waited for it: it watches over the promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,7 @@ class Record:
     size: Size | None
     reason: str
     detail: str
+    escalated: str  # why a larger size took over, or the answer was stopped
     works: tuple[Work, ...]
     code: str
     finish: str

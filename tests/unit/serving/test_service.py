@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cluster.config import ClusterConfig, Tier
+from cluster.trail import Record, Role
 from model.config import CONTEXT_TOKENS, Size
-from model.errors import DeadlineExceededError, InvalidRequestError
+from model.errors import DeadlineExceededError, InvalidRequestError, OverloadedError
 from model.prompt import Prompter
 from model.request import RequestId
 from serving.ask import Ask
@@ -114,3 +115,23 @@ async def test_one_log_line_a_request_without_its_text(caplog: pytest.LogCapture
     assert fields == (ID, "9b", "auto", "cheapest", "9b#0", "stop")
     assert record.output_tokens == 3
     assert "12 + 30" not in str(record.__dict__)
+
+
+async def test_every_request_leaves_one_record_whatever_becomes_of_it() -> None:
+    records: list[Record] = []
+
+    class Book:
+        def record(self, record: Record) -> None:
+            records.append(record)
+
+    router = ScriptedRouter()
+    service = Service(ClusterConfig(), PROMPTER, router, Ticking(0.1), lambda: ID, recorder=Book())
+    await parts_of(service, chat_ask(CHAT))
+    router.script = Script(refuse=OverloadedError("full", 1.0))
+    with pytest.raises(OverloadedError):
+        await parts_of(service, chat_ask(CHAT))
+    done, refused = records
+    assert (done.tier, done.size, done.code, done.finish) == (Tier.AUTO, Size.B9, "ok", "stop")
+    assert [(work.size, work.role) for work in done.works] == [(Size.B9, Role.ANSWER)]
+    assert done.detail == "as scripted"
+    assert (refused.code, refused.size, refused.works) == ("overloaded", None, ())
