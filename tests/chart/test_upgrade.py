@@ -41,8 +41,6 @@ CHANGES = [
     (f"{SIZE}.replicas.min_replicas", 0, PLACE),
     (f"{SIZE}.replicas.max_replicas", 9, PLACE),
     (f"{SIZE}.usd_per_mtoken", 0.2, PLACE),
-    ("config.cluster.routing.profile", "gemma-2", PLACE),
-    ("config.cluster.routing.cascade.drafts", False, PLACE),
     ("config.cluster.routing.max_timeout_s", 500, PLACE),
     ("sizes.2b.groupMax", 17, LATER),
     ("sizes.2b.cpu", 8, NEW),
@@ -96,6 +94,8 @@ MORE = [
     (f"{SIZE}.engine", {"max_running": 8}, PLACE),
     ("config.server.max_body_bytes", 1 << 20, PLACE),
     ("config.cluster.tiers", {"economy": {"quality_share": 0.1}}, PLACE),
+    ("config.cluster.routing.profile", "gemma-2", PLACE),
+    ("config.cluster.routing.cascade.drafts", False, PLACE),
     ("config.cluster.token_env", "OTHER", PLACE),
     ("config.cluster.sizes.9b", None, PLACE),  # a size less, and so a size more
     ("config.cluster.sizes.27b", None, NEW),  # gone, it counts as one rank, and had two
