@@ -15,6 +15,7 @@ from model.config import Size
 _BACKLOG_RETRY_S: Final = 2.0
 _START_RETRY_S: Final = 5.0
 _LONGEST_RETRY_S: Final = 60.0
+_IN_TIME: Final = 0.75  # of a deadline, in a queue: who comes later and goes first is not known yet
 
 
 def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | Unaffordable:
@@ -170,9 +171,9 @@ def _accepted(decision: Decision, facts: RouteFacts, now: Snapshot, rules: Rules
     took_s = expected_s(decision.offer(decision.size), facts, now, load / state.load if state.load else 1.0)
     if facts.timeout_s is not None and took_s is not None and load >= rules.routing.spill_load:
         likely_s = took_s * _strays(state.pace, dearest=rules.standing(facts.tier) == 1.0)
-        over_s = likely_s - facts.timeout_s
+        over_s = likely_s - _IN_TIME * facts.timeout_s
         if over_s > 0:
-            late = f"{decision.size} would take about {likely_s:.1f} s, longer than the {facts.timeout_s:.1f} s allowed"
+            late = f"{decision.size} would take about {likely_s:.1f} s, too long for the {facts.timeout_s:.1f} s allowed"
             return Shed(late, min(max(1.0, over_s), _LONGEST_RETRY_S), starting=False)
     most = output_tokens_within(facts, state.usd_per_mtoken)
     return decision if most is None or most >= facts.max_tokens else replace(decision, max_output_tokens=most)

@@ -198,7 +198,7 @@ def test_what_would_surely_be_late_is_refused_while_there_is_a_queue() -> None:
     busy = Snapshot(tuple(a_state(size, load=2.0, pace=slow) for size in Size))
     shed = choose(an_ask(Tier.PREMIUM, timeout_s=10.0), busy, RULES)
     assert isinstance(shed, Shed)
-    assert "longer than the 10.0 s allowed" in shed.message
+    assert "too long for the 10.0 s allowed" in shed.message
     assert decided(an_ask(Tier.PREMIUM, timeout_s=60.0), busy, RULES).size is Size.B2  # the shortest queue, all equal
     idle = Snapshot(tuple(a_state(size, pace=slow) for size in Size))  # what was slow once may be quick now
     assert decided(an_ask(Tier.PREMIUM, timeout_s=10.0), idle, RULES).size is Size.B27
