@@ -173,7 +173,9 @@ def _accepted(decision: Decision, facts: RouteFacts, now: Snapshot, rules: Rules
         likely_s = took_s * _strays(state.pace, dearest=rules.standing(facts.tier) == 1.0)
         over_s = likely_s - _IN_TIME * facts.timeout_s
         if over_s > 0:
-            late = f"{decision.size} would take about {likely_s:.1f} s, too long for the {facts.timeout_s:.1f} s allowed"
+            late = (
+                f"{decision.size} would take about {likely_s:.1f} s, too long for the {facts.timeout_s:.1f} s allowed"
+            )
             return Shed(late, min(max(1.0, over_s), _LONGEST_RETRY_S), starting=False)
     most = output_tokens_within(facts, state.usd_per_mtoken)
     return decision if most is None or most >= facts.max_tokens else replace(decision, max_output_tokens=most)
