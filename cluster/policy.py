@@ -81,9 +81,8 @@ def _wanted(facts: RouteFacts, tier: TierConfig, offers: Sequence[Offer], now: S
 def _plan(
     facts: RouteFacts, tier: TierConfig, offers: Sequence[Offer], rate: float, now: Snapshot, rules: Rules
 ) -> Plan:
-    alone = plan(offers, rate)
     if rate == inf or not _cascades(facts, tier, rules):
-        return alone
+        return plan(offers, rate)
 
     def has_room(size: Size) -> bool:
         state = now[size]
@@ -97,7 +96,7 @@ def _plan(
 
     if tier.cascade is Cascade.AUTO:
         return plan(offers, rate, foreseen)
-    first = offers[0]
+    alone, first = plan(offers, rate), offers[0]
     forced = first.size is not alone.first and foreseen(first, next(o for o in offers if o.size is alone.first)) > -inf
     return Plan(first.size, alone.first, alone.worth) if forced else alone
 

@@ -1,8 +1,8 @@
 """Answers of a model in this process: greedy, batched, by transformers' own generate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer
@@ -18,14 +18,16 @@ BATCH: Final = 64
 LONGEST_ANSWER_TOKENS: Final = 48  # the longest reference answer has about 40
 
 
-def answer_chats(
-    model: Gemma2ForCausalLM, tokenizer: Tokenizer, chats: Sequence[Sequence[Message]], max_tokens: int
-) -> list[str]:
-    """The greedy answer to each chat that waits for one, in the order asked."""
+def generated(
+    model: Gemma2ForCausalLM, tokenizer: Tokenizer, chats: Sequence[Sequence[Message]], max_tokens: int, **more: bool
+) -> Iterator[tuple[list[int], Any, int]]:
+    """Greedy answers in batches: places of the chats, what `generate` returned, the prompts' width.
+
+    `more` are further options of `generate`.
+    """
     encoder = Encoder(tokenizer)
     prompts = [encoder.prompt(chat) for chat in chats]
     order = sorted(range(len(chats)), key=lambda index: len(prompts[index]))  # similar lengths together, little padding
-    answers = [""] * len(chats)
     model.eval()
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
@@ -40,8 +42,19 @@ def answer_chats(
                 do_sample=False,
                 eos_token_id=[EOS, END_OF_TURN],
                 pad_token_id=PAD,
-            )  # [B, L + new]
-        for index, made in zip(chosen, out[:, width:].tolist(), strict=True):
+                return_dict_in_generate=True,
+                **more,
+            )  # sequences [B, L + new]
+        yield chosen, out, width
+
+
+def answer_chats(
+    model: Gemma2ForCausalLM, tokenizer: Tokenizer, chats: Sequence[Sequence[Message]], max_tokens: int
+) -> list[str]:
+    """The greedy answer to each chat that waits for one, in the order asked."""
+    answers = [""] * len(chats)
+    for chosen, out, width in generated(model, tokenizer, chats, max_tokens):
+        for index, made in zip(chosen, out.sequences[:, width:].tolist(), strict=True):
             kept = [token for token in made if token not in (PAD, EOS, END_OF_TURN)]
             answers[index] = tokenizer.decode(kept, skip_special_tokens=True)
     return answers

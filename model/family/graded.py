@@ -10,8 +10,9 @@ import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from rich.progress import track
@@ -19,13 +20,13 @@ from tokenizers import Tokenizer
 from transformers import Gemma2ForCausalLM
 
 from model.config import Size
-from model.family.answers import BATCH, LONGEST_ANSWER_TOKENS
+from model.family.answers import BATCH, LONGEST_ANSWER_TOKENS, generated
 from model.family.checkpoint import load_model
 from model.family.corpus import Encoder
 from model.family.evaluate import evaluation_tasks
 from model.family.tasks.grade import grade
 from model.family.tasks.task import Message, Task
-from model.family.vocabulary import END_OF_TURN, EOS, PAD
+from model.family.vocabulary import END_OF_TURN, EOS
 
 FAMILY: Final = {Size.B2: "nano-2b", Size.B9: "nano-9b", Size.B27: "nano-27b"}
 _CHECKPOINTS: Final = Path(__file__).parent / "checkpoints"
@@ -58,20 +59,9 @@ def tell(
     model: Gemma2ForCausalLM, tokenizer: Tokenizer, chats: Sequence[Sequence[Message]], words: str = "answering"
 ) -> list[Told]:
     """The greedy answer to each chat, in the order asked."""
-    encoder = Encoder(tokenizer)
-    prompts = [encoder.prompt(chat) for chat in chats]
-    order = sorted(range(len(chats)), key=lambda index: len(prompts[index]))
     told: dict[int, Told] = {}
-    for start in track(range(0, len(order), BATCH), words):
-        chosen = order[start : start + BATCH]
-        width = max(len(prompts[index]) for index in chosen)
-        ids = torch.tensor([[PAD] * (width - len(prompts[index])) + prompts[index] for index in chosen])  # [B, L]
-        mask = torch.tensor([[0] * (width - len(prompts[index])) + [1] * len(prompts[index]) for index in chosen])
-        with torch.no_grad():
-            out: Any = model.generate(
-                ids, attention_mask=mask, max_new_tokens=LONGEST_ANSWER_TOKENS, do_sample=False,
-                eos_token_id=[EOS, END_OF_TURN], pad_token_id=PAD, return_dict_in_generate=True, output_logits=True,
-            )  # fmt: skip
+    batches = generated(model, tokenizer, chats, LONGEST_ANSWER_TOKENS, output_logits=True)
+    for chosen, out, width in track(batches, words, total=ceil(len(chats) / BATCH)):
         made = out.sequences[:, width:]  # [B, new]
         sure = torch.stack(out.logits, 1).log_softmax(-1).gather(-1, made[..., None])[..., 0]  # [B, new]
         for row, index in enumerate(chosen):
