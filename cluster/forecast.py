@@ -12,7 +12,7 @@ from cluster.routing.choice import Offer
 from cluster.routing.features import Text
 from cluster.routing.judge import Judge
 from cluster.routing.predictor import Prediction, Predictor
-from cluster.routing.pricing import cost
+from cluster.routing.pricing import usd
 from cluster.routing.profile import Profile, ProfileError, read_profile
 from model.config import Size
 
@@ -71,4 +71,4 @@ class Forecast:
 
     def usd(self, size: Size, prompt_tokens: float, output_tokens: float) -> float:
         """Price of a request."""
-        return cost(self._prices[size], float(prompt_tokens), float(output_tokens)) / 1e6
+        return usd(self._prices[size], prompt_tokens, output_tokens)

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Protocol
 
 from cluster.config import Tier
-from cluster.routing.pricing import cost
+from cluster.routing.pricing import usd
 from model.config import Size
 from model.events import Usage
 from model.request import RequestId
@@ -87,7 +87,7 @@ def price(usage: Usage, usd_per_mtoken: float) -> float:
     """USD. Draft tokens are read like a prompt's; only the others had to be written one by one."""
     drafts = usage.accepted_draft_tokens + usage.rejected_draft_tokens
     written = usage.output_tokens - usage.accepted_draft_tokens
-    return cost(usd_per_mtoken, float(usage.prompt_tokens + drafts), float(written)) / 1e6
+    return usd(usd_per_mtoken, usage.prompt_tokens + drafts, written)
 
 
 def segments(small: Size, draft: Sequence[int], large: Size, answer: Sequence[int]) -> tuple[Segment, ...]:

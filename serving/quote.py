@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cluster.config import Tier
 from cluster.routing.choice import Offer
-from cluster.routing.pricing import cost
+from cluster.routing.pricing import usd
 from cluster.snapshot import Decision, RouteFacts, SizeState, Snapshot
 from model.config import Size
 from model.errors import Code, Fault
@@ -61,8 +61,8 @@ def _size(
         most = min(most, float(found.max_output_tokens))  # a cost limit cuts the answer
     expected = min(offer.output_tokens, most)
 
-    def usd(output_tokens: float) -> float:
-        return num_choices * cost(state.usd_per_mtoken, float(facts.prompt_tokens), output_tokens) / 1e6
+    def price(output_tokens: float) -> float:
+        return num_choices * usd(state.usd_per_mtoken, facts.prompt_tokens, output_tokens)
 
     pace = state.pace
     expected_s = None if pace is None else pace.answer_s(facts.prompt_tokens, expected)
@@ -70,8 +70,8 @@ def _size(
     return SizeQuote(
         size=state.size,
         quality=offer.quality,
-        cost_usd=usd(expected),
-        max_cost_usd=usd(most),
+        cost_usd=price(expected),
+        max_cost_usd=price(most),
         prompt_tokens=facts.prompt_tokens,
         expected_output_tokens=expected,
         time_p50_s=None if expected_s is None or p50 is None else p50 * expected_s,

@@ -13,3 +13,8 @@ Number = TypeVar("Number", float, NDArray[np.float64])
 def cost(parameters_e9: Number, prompt_tokens: Number, output_tokens: Number) -> Number:
     """Parameters in 10^9 x (prompt tokens / 4 + output tokens)."""
     return parameters_e9 * (PROMPT_SHARE * prompt_tokens + output_tokens)
+
+
+def usd(usd_per_mtoken: float, prompt_tokens: float, output_tokens: float) -> float:
+    """Price of a request on a size whose million output tokens cost so much."""
+    return cost(float(usd_per_mtoken), float(prompt_tokens), float(output_tokens)) / 1e6
