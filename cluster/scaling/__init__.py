@@ -1,0 +1,1 @@
+"""How many replicas each size gets under one budget of devices."""
