@@ -1,15 +1,22 @@
-"""What the API server would say of an object of the RayService kind, unknown names included."""
+"""What the API server would say of objects that custom definitions describe, unknown names included."""
 
 import functools
 import gzip
 from pathlib import Path
+from typing import Final
 
 import yaml
 from jsonschema import Draft202012Validator
 
 from tests.chart.tools import Tree
 
-_FILE = Path(__file__).parent / "crds" / "ray.io_rayservices.yaml.gz"  # KubeRay 1.7.0, see NOTICE
+_FOLDER = Path(__file__).parent / "crds"  # versions and origins in NOTICE
+KINDS: Final = {
+    "Gateway": "gateway.networking.k8s.io_gateways",
+    "GRPCRoute": "gateway.networking.k8s.io_grpcroutes",
+    "HTTPRoute": "gateway.networking.k8s.io_httproutes",
+    "RayService": "ray.io_rayservices",
+}
 _LEFT_OUT = ("default", "description", "example", "format")
 
 
@@ -36,14 +43,16 @@ def closed(node: Tree) -> Tree:
 
 
 @functools.cache
-def _validator() -> Draft202012Validator:
-    definition = yaml.load(gzip.decompress(_FILE.read_bytes()), yaml.CSafeLoader)
-    (version,) = (v for v in definition["spec"]["versions"] if v["name"] == "v1")
-    schema = closed(version["schema"]["openAPIV3Schema"])
+def _validator(kind: str, version: str) -> Draft202012Validator:
+    definition = yaml.load(gzip.decompress((_FOLDER / f"{KINDS[kind]}.yaml.gz").read_bytes()), yaml.CSafeLoader)
+    (found,) = (v for v in definition["spec"]["versions"] if v["name"] == version and v["served"])
+    schema = closed(found["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}
     return Draft202012Validator(schema)
 
 
-def errors(service: Tree) -> list[str]:
+def errors(item: Tree) -> list[str]:
     """Every complaint, each with its path."""
-    return [f"{error.json_path}: {error.message}" for error in _validator().iter_errors(service)]
+    group, _, version = item["apiVersion"].rpartition("/")
+    assert KINDS[item["kind"]].startswith(f"{group}_")
+    return [f"{error.json_path}: {error.message}" for error in _validator(item["kind"], version).iter_errors(item)]
