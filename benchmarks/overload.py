@@ -1,7 +1,8 @@
 """More work than the cluster can do: `python -m benchmarks.overload [--seconds 20] [--json FILE]`.
 
 A mix of tiers comes at a steady rate, open loop, each request with a deadline; the rate is a multiple of what the
-cluster did in a closed loop just before. Goodput counts answers within their deadline; a refusal costs little.
+cluster did in a closed loop just before. It rises and then falls again, so that every rate is measured twice and a slow
+phase of the machine does not decide alone. Goodput counts answers within their deadline; a refusal costs little.
 """
 
 import argparse
@@ -29,16 +30,17 @@ IN_LOOP = 48
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rate. Shares are of the requests sent, by tier in the order of `MIX`."""
+    """One rate. Shares are of the requests sent, by tier in the order of `MIX`; lists are of the rise and the fall."""
 
     multiple: float
     rate_per_s: float
     goodput_per_s: float
+    goodputs_per_s: list[float]  # of each time
     in_time_share: dict[str, float]
     refused_share: dict[str, float]
     late_share: dict[str, float]
-    brown_out_switches: int
-    ended_with: frozenset[str] | list[str]
+    brown_out_switches: list[int]
+    ended_with: list[list[str]]
 
 
 @dataclass(slots=True)
@@ -49,6 +51,25 @@ class Tally:
     in_time: int = 0
     refused: int = 0
     late: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Both together."""
+        for name in ("sent", "in_time", "refused", "late"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One rate once."""
+
+    tallies: dict[Tier, Tally]
+    switches: int
+    waived: list[str]
+
+    @property
+    def in_time(self) -> int:
+        """Of all tiers."""
+        return sum(tally.in_time for tally in self.tallies.values())
 
 
 async def run(
@@ -101,32 +122,36 @@ async def capacity(router: Router, asked: Sequence[Question], seconds: float) ->
 
 
 async def measure(seconds: float, deadline_s: float, console: Console) -> list[Row]:
-    """All rates, one after the other, a pause between them."""
-    rows = []
+    """All rates up and down, a pause between them."""
+    turns: dict[float, list[Turn]] = {multiple: [] for multiple in MULTIPLES}
     async with family(ClusterConfig()) as (handles, prompter), routed(ClusterConfig(), handles) as router:
         asked = [question(prompter, task.messages) for task in evaluation_tasks(330, 1)]
         await capacity(router, asked, 5.0)  # warm
         most = await capacity(router, asked, 10.0)
         console.print(f"closed loop: {most:.1f} answers/s")
-        for multiple in MULTIPLES:
+        for multiple in (*MULTIPLES, *reversed(MULTIPLES)):
             await asyncio.sleep(3.0)
             before = router.brown_out.switches
             tallies = await run(router, asked, most * multiple, seconds, deadline_s)
-            rows.append(_row(multiple, most * multiple, seconds, tallies, router, before))
-            console.print(f"{multiple}: {rows[-1].goodput_per_s:.1f}/s in time")
-    return rows
+            waived = sorted(map(str, router.brown_out.waived))
+            turns[multiple].append(Turn(tallies, router.brown_out.switches - before, waived))
+            console.print(f"{multiple}: {turns[multiple][-1].in_time / seconds:.1f}/s in time, waived {waived}")
+    return [_row(multiple, most * multiple, seconds, each) for multiple, each in turns.items()]
 
 
-def _row(
-    multiple: float, rate: float, seconds: float, tallies: dict[Tier, Tally], router: Router, before: int
-) -> Row:  # fmt: skip
+def _row(multiple: float, rate: float, seconds: float, turns: Sequence[Turn]) -> Row:
+    tallies = {tier: Tally() for tier in MIX}
+    for turn in turns:
+        for tier, tally in turn.tallies.items():
+            tallies[tier].add(tally)
+
     def shares(name: str) -> dict[str, float]:
         return {str(tier): getattr(tally, name) / max(1, tally.sent) for tier, tally in tallies.items()}
 
+    goodputs = [turn.in_time / seconds for turn in turns]
     return Row(
-        multiple, rate, sum(tally.in_time for tally in tallies.values()) / seconds, shares("in_time"),
-        shares("refused"), shares("late"), router.brown_out.switches - before,
-        sorted(map(str, router.brown_out.waived)),
+        multiple, rate, sum(goodputs) / len(goodputs), goodputs, shares("in_time"), shares("refused"), shares("late"),
+        [turn.switches for turn in turns], [turn.waived for turn in turns],
     )  # fmt: skip
 
 
@@ -138,7 +163,11 @@ def table(rows: Sequence[Row]) -> Table:
     for row in rows:
         tiers = (f"{row.in_time_share[tier]:.0%} {row.refused_share[tier]:.0%}" for tier in MIX)
         made.add_row(
-            f"{row.multiple}×", f"{row.rate_per_s:.1f}", f"{row.goodput_per_s:.1f}", *tiers, str(row.brown_out_switches)
+            f"{row.multiple}×",
+            f"{row.rate_per_s:.1f}",
+            f"{row.goodput_per_s:.1f}",
+            *tiers,
+            " ".join(map(str, row.brown_out_switches)),
         )
     return made
 
@@ -146,7 +175,7 @@ def table(rows: Sequence[Row]) -> Table:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--deadline", type=float, default=5.0)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -194,7 +194,8 @@ class Router:
 
     def _decide(self, facts: RouteFacts, without: Iterable[Size]) -> Decision:
         excluded = frozenset(without)
-        now = Snapshot(tuple(state for state in self.snapshot().sizes if state.size not in excluded))
+        now = self.snapshot()
+        now = replace(now, sizes=tuple(state for state in now.sizes if state.size not in excluded))
         match choose(facts, now, self.rules):
             case Unaffordable(message=message):
                 raise InvalidRequestError("invalid_value", "max_cost", message)

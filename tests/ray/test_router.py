@@ -187,3 +187,10 @@ async def test_a_decision_is_what_a_request_gets(router: Router) -> None:
         first, *_ = await collect(router, target, ANSWER)
         assert isinstance(first, Placed)
         assert (first.decision.size, first.decision.reason) == (decision.size, decision.reason)
+
+
+async def test_a_waived_promise_reaches_the_decision(router: Router) -> None:
+    assert router.decide(facts(Tier.BALANCED)).reason is not Reason.BROWNED_OUT
+    for second in range(10):
+        router.brown_out.see(second, 9.0)
+    assert router.decide(facts(Tier.BALANCED)).reason is Reason.BROWNED_OUT
