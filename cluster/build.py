@@ -12,9 +12,11 @@ from ray.serve.handle import DeploymentHandle
 
 from cluster.config import ClusterConfig, ReplicaChoice, RoutingConfig, SizeConfig
 from cluster.forecast import profile_of
+from cluster.peers import Peers
 from cluster.placement import bundles
 from cluster.replica import Replica
 from cluster.router import Router
+from cluster.snapshot import Page
 from model.config import SIZES, Size
 from model.source import describe, parse_source, resolve
 
@@ -37,6 +39,9 @@ class Face(Protocol):
 
     def asgi(self) -> Any:
         """The ASGI application."""
+
+    async def page(self) -> Page:
+        """What this process counts; its peers ask."""
 
 
 def build(config: ClusterConfig, face: type[Face], settings_json: str, ingress_replicas: int = 1) -> Application:
@@ -104,7 +109,7 @@ def _ingress(face: type[Face], copies: int) -> serve.Deployment:
         ) -> None:
             config = ClusterConfig.model_validate_json(config_json)
             by_size = {Size(name): handle for name, handle in handles.items()}
-            router = router_of(config, by_size)
+            router = router_of(config, by_size, peers_here() if copies > 1 else None)
             await router.start()
             face.__init__(self, settings_json, router)
 
@@ -123,10 +128,17 @@ def _ingress(face: type[Face], copies: int) -> serve.Deployment:
     )
 
 
-def router_of(config: ClusterConfig, handles: Mapping[Size, DeploymentHandle]) -> Router:
+def peers_here() -> Peers:
+    """Those of the deployment that this process belongs to."""
+    context = serve.get_replica_context()
+    handle = serve.get_deployment_handle(context.deployment, context.app_name)
+    return Peers(context.replica_id.unique_id[:6], handle)
+
+
+def router_of(config: ClusterConfig, handles: Mapping[Size, DeploymentHandle], peers: Peers | None = None) -> Router:
     """A router over running deployments."""
     names = {size: _named(size, config.sizes[size]) for size in handles}
-    return Router(config, handles, names, profile_of(config))
+    return Router(config, handles, names, profile_of(config), peers)
 
 
 def _named(size: Size, config: SizeConfig) -> tuple[str, bool, int]:

@@ -48,16 +48,17 @@ class Lookout:
 
     async def statuses(self, size: Size) -> tuple[ReplicaStatus, ...]:
         """All there is to say about each replica of a size."""
-        return await self._ask(size, ReplicaStatus, _ANSWER_S, "status")
+        return await ask_all(self._handles[size], ReplicaStatus, _ANSWER_S, "status")
 
     async def stats(self, size: Size) -> tuple[ReplicaStats, ...]:
         """Each replica of a size in numbers."""
-        return await self._ask(size, ReplicaStats, _ANSWER_S, "stats")
+        return await ask_all(self._handles[size], ReplicaStats, _ANSWER_S, "stats")
 
     async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
         """One replica's next seconds. All of the size are asked, for a handle cannot name one; the others say None."""
         within_s = seconds + _ANSWER_S
-        answers: tuple[object, ...] = await self._ask(size, object, within_s, "profile", replica, seconds, stacks)
+        handle = self._handles[size]
+        answers: tuple[object, ...] = await ask_all(handle, object, within_s, "profile", replica, seconds, stacks)
         for answer in answers:
             if isinstance(answer, Fault):
                 raise GemmuleError(answer)
@@ -67,17 +68,20 @@ class Lookout:
 
     async def _watch(self, size: Size) -> None:
         while True:
-            self._loads[size] = await self._ask(size, ReplicaLoad, _ANSWER_S, "load")
+            self._loads[size] = await ask_all(self._handles[size], ReplicaLoad, _ANSWER_S, "load")
             await asyncio.sleep(_POLL_S)
 
-    async def _ask(self, size: Size, kind: type[T], timeout_s: float, method: str, *args: object) -> tuple[T, ...]:
-        """Answers of this kind from all replicas of a size; none when something goes wrong, which never raises."""
-        try:
-            response = self._handles[size].broadcast(method, *args)
-            answers = await asyncio.wait_for(response.results_async(return_exceptions=True), timeout_s)
-        except (TimeoutError, RayError, RayServeException):
-            return ()
-        except Exception:  # the watch must outlive whatever one look runs into
-            log.exception("cannot see a size", extra={"size": size})
-            return ()
-        return tuple(answer for answer in answers if isinstance(answer, kind))
+
+async def ask_all(
+    handle: DeploymentHandle, kind: type[T], timeout_s: float, method: str, *args: object
+) -> tuple[T, ...]:
+    """Answers of this kind from all replicas of a deployment; none when something goes wrong, which never raises."""
+    try:
+        response = handle.broadcast(method, *args)
+        answers = await asyncio.wait_for(response.results_async(return_exceptions=True), timeout_s)
+    except (TimeoutError, RayError, RayServeException):
+        return ()
+    except Exception:  # the watch must outlive whatever one look runs into
+        log.exception("cannot see a deployment", extra={"method": method})
+        return ()
+    return tuple(answer for answer in answers if isinstance(answer, kind))

@@ -19,6 +19,7 @@ from cluster.cascade import answered
 from cluster.config import ClusterConfig, Tier
 from cluster.fleet import Fleet
 from cluster.forecast import Forecast
+from cluster.peers import Peers
 from cluster.policy import choose
 from cluster.promise_watch import Kept, PromiseWatch
 from cluster.routing.choice import Offer
@@ -29,6 +30,7 @@ from cluster.shadow import Shadow
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
+    Page,
     Placed,
     Reason,
     ReplicaStats,
@@ -74,8 +76,12 @@ class Router:
         handles: Mapping[Size, DeploymentHandle],
         names: Mapping[Size, tuple[str, bool, int]],
         profile: RoutingProfile,
+        peers: Peers | None = None,
     ) -> None:
-        """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
+        """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up.
+
+        `peers` are the ingress processes, where there are several.
+        """
         self._config = config
         prices = {size: sized.usd_per_mtoken for size, sized in config.sizes.items()}
         self._forecast = Forecast(profile, prices)
@@ -87,6 +93,7 @@ class Router:
         largest = max(config.sizes, key=lambda size: config.sizes[size].usd_per_mtoken)
         self._shadow = Shadow(config.routing.shadow, self._watch, largest, lambda asked: self._shadowed(largest, asked))
         self._fleet = Fleet(config, handles, names)
+        self._peers = peers
         self._attempts = Attempts(self._fleet, handles, prices)
 
     async def start(self) -> None:
@@ -124,6 +131,15 @@ class Router:
     async def stats(self) -> tuple[ReplicaStats, ...]:
         """Every replica in numbers; asks each, and leaves out who does not answer."""
         return await self._fleet.stats()
+
+    @property
+    def ingress(self) -> str:
+        """Name of this ingress process among several; empty where it is the only one."""
+        return self._peers.name if self._peers else ""
+
+    async def pages(self) -> tuple[Page, ...]:
+        """What every ingress process counts; none where there is only this one."""
+        return await self._peers.pages() if self._peers else ()
 
     def replicas(self) -> Mapping[Size, tuple[str, ...]]:
         """Names of the replicas of every size as last seen."""

@@ -184,6 +184,14 @@ class ReplicaStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """What one ingress process counts, in Prometheus' text format."""
+
+    ingress: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaStatus:
     """One engine and the ranks under it, whole; sent when somebody looks."""
 

@@ -66,21 +66,17 @@ _COUNTERS: Final[tuple[tuple[str, str, str, Values], ...]] = (
 
 
 class EngineMetrics(Collector):
-    """Shows `now`, which whoever renders has just set."""
+    """Shows what the replicas said just now."""
 
-    def __init__(self) -> None:
-        self.now: tuple[ReplicaStats, ...] = ()
-
-    def describe(self) -> list[Metric]:
-        """The families; registering takes their names from here."""
-        return list(self.collect())
+    def __init__(self, now: tuple[ReplicaStats, ...] = ()) -> None:
+        self._now = now
 
     def collect(self) -> Iterator[Metric]:
         """Every family, with a line for each replica and label."""
         for family, rows in ((GaugeMetricFamily, _GAUGES), (CounterMetricFamily, _COUNTERS)):
             for name, told, label, values in rows:
                 metric = family(name, told, labels=("size", "replica", *([label] if label else [])))
-                for each in self.now:
+                for each in self._now:
                     for value, number in values(each.stats).items():
                         metric.add_metric([each.size, each.replica, *([value] if label else [])], number)
                 yield metric

@@ -9,7 +9,7 @@ from cluster.config import Tier
 from cluster.promise_watch import Kept
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
-from cluster.snapshot import ClusterStatus, Decision, Placed, ReplicaStats, RouteFacts, Snapshot
+from cluster.snapshot import ClusterStatus, Decision, Page, Placed, ReplicaStats, RouteFacts, Snapshot
 from cluster.trail import Trail
 from model.config import Size
 from model.events import Event
@@ -55,6 +55,13 @@ class Router(Protocol):
 
     async def stats(self) -> tuple[ReplicaStats, ...]:
         """Every replica in numbers; those that do not answer in time are left out."""
+
+    @property
+    def ingress(self) -> str:
+        """Name of this ingress process among several; empty where it is the only one."""
+
+    async def pages(self) -> tuple[Page, ...]:
+        """What every ingress process counts, this one too; none where it is the only one."""
 
     async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
         """That replica's next seconds; raises a `GemmuleError` when it is busy with another profile, or gone."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cluster.build import build
 from cluster.config import ClusterConfig
+from cluster.snapshot import Page
 from model.config import Size
 from model.errors import CheckpointError
 from model.prompt import Prompter
@@ -50,6 +51,10 @@ class Ingress(GemmuleFace, HealthFace):
     def asgi(self) -> Any:
         """The ASGI application."""
         return self._asgi
+
+    async def page(self) -> Page:
+        """What this process counts; its peers ask."""
+        return self._service.page()
 
 
 def build_app(args: Mapping[str, Any]) -> Any:

@@ -1,29 +1,31 @@
-"""Numbers of one ingress process, declared once; `/metrics` renders them."""
+"""Numbers of one ingress process, declared once; `serving.metrics_page` puts those of all of them on a page."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from cluster.config import Tier
+from cluster.config import ClusterConfig, Tier
 from cluster.promise_watch import Kept
-from cluster.snapshot import ReplicaStats, Snapshot
+from cluster.snapshot import Page, Snapshot
 from cluster.trail import Work
 from model.events import Usage
-from serving.engine_metrics import EngineMetrics
 
 NONE: Final = "none"
 """Label of a request that ended before a size or tier was known."""
 _LABELS: Final = ("size", "tier", "code")
 # Edges around the objectives: a first token within half a second, an answer within a few.
 _TTFT_EDGES_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ITL_EDGES_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5)
 _TOTAL_EDGES_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
     """All of them, in a registry of their own. Labels come from closed sets only; replicas come and go, but are few."""
 
-    def __init__(self) -> None:
+    def __init__(self, ingress: str = "") -> None:
+        """`ingress` names this process where there are several."""
+        self._ingress = ingress
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "gemmule_requests", "Requests that ended, refused ones too.", _LABELS, registry=self.registry
@@ -36,6 +38,19 @@ class Metrics:
             "Arrival to first event; moves when the first event goes out.",
             ("size", "tier"),
             buckets=_TTFT_EDGES_S,
+            registry=self.registry,
+        )
+        self._itl = Histogram(
+            "gemmule_itl_seconds",
+            "Time between two events with tokens of one answer; moves with every event but its first.",
+            ("size", "tier"),
+            buckets=_ITL_EDGES_S,
+            registry=self.registry,
+        )
+        self._routed = Counter(
+            "gemmule_routed",
+            "Requests that were placed, by why their size was chosen; moves when the first event goes out.",
+            ("size", "tier", "reason"),
             registry=self.registry,
         )
         self._total = Histogram(
@@ -80,6 +95,12 @@ class Metrics:
         self._replicas = Gauge(
             "gemmule_replicas", "Replicas that can serve, as this process sees it.", ("size",), registry=self.registry
         )
+        self._bounds = Gauge(
+            "gemmule_replica_bounds",
+            "Replicas that a size may have; bound: min, max. Set at the start of this process.",
+            ("size", "bound"),
+            registry=self.registry,
+        )
         self._ongoing = Gauge(
             "gemmule_ongoing_requests", "Requests accepted by a size and not ended.", ("size",), registry=self.registry
         )
@@ -90,16 +111,25 @@ class Metrics:
             ("result",),
             registry=self.registry,
         )
-        self._engines = EngineMetrics()
-        self.registry.register(self._engines)
+
+    def bounded(self, cluster: ClusterConfig) -> None:
+        """How many replicas the sizes may have."""
+        for size, config in cluster.sizes.items():
+            self._bounds.labels(size, "min").set(config.replicas.min_replicas)
+            self._bounds.labels(size, "max").set(config.replicas.max_replicas)
 
     def accepted(self) -> None:
         """A request passed validation."""
         self._in_flight.inc()
 
-    def first_event(self, size: str, tier: str, ttft_s: float) -> None:
+    def first_event(self, size: str, tier: str, reason: str, ttft_s: float) -> None:
         """The first event of a request went out."""
         self._ttft.labels(size, tier).observe(ttft_s)
+        self._routed.labels(size, tier, reason).inc()
+
+    def gaps(self, size: str, tier: str) -> Callable[[float], None]:
+        """What is told the seconds between two events of one answer; found once, called for each."""
+        return self._itl.labels(size, tier).observe
 
     def ended(self, size: str, tier: str, code: str, total_s: float, usage: Usage | None) -> None:
         """An accepted request ended, however it did."""
@@ -138,11 +168,13 @@ class Metrics:
                 self._promise.labels(tier, bound).set(share)
         self._shadow_usd.set(shadow_usd)
 
-    def render(self, now: Snapshot, engines: tuple[ReplicaStats, ...]) -> bytes:
-        """Prometheus' text format, with gauges of every size and replica."""
-        self._engines.now = engines
+    def seen(self, now: Snapshot) -> None:
+        """Every size as this process sees it."""
         for state in now.sizes:
             self._replicas.labels(state.size).set(state.num_replicas)
             self._ongoing.labels(state.size).set(state.ongoing)
             self._slots.labels(state.size).set(state.slots)
-        return generate_latest(self.registry)
+
+    def page(self) -> Page:
+        """All of it as text."""
+        return Page(self._ingress, generate_latest(self.registry))

@@ -7,11 +7,11 @@ from typing import Final, Protocol
 
 from cluster.config import ClusterConfig, Tier
 from cluster.routing.features import Text
-from cluster.snapshot import ClusterStatus, Decision, Limits, Placed, RouteFacts
+from cluster.snapshot import ClusterStatus, Decision, Limits, Page, Placed, RouteFacts
 from cluster.trail import Recorder
 from model.config import Size
 from model.errors import Code, DeadlineExceededError, Fault, GemmuleError, InvalidRequestError, ModelNotFoundError
-from model.events import Event, Failed
+from model.events import Event, Failed, TokenEvent
 from model.profile import Profile
 from model.prompt import Prompter
 from model.request import GenerationRequest, RequestId
@@ -21,10 +21,12 @@ from serving.choice import Choice, total
 from serving.config import TrafficConfig
 from serving.generations import Router, opened
 from serving.metrics import Metrics
+from serving.metrics_page import rendered
 from serving.models import ModelCard, model_cards
 from serving.parts import Ended, Part, Started
 from serving.plan import Plan, plan_of
 from serving.profiling import ProfileAsk, pick
+from serving.pulse import Pulse
 from serving.quote import Quote, quote_of, would_refuse
 from serving.readiness import Readiness
 from serving.spelling import Speller
@@ -57,7 +59,8 @@ class Service:
         traffic: TrafficConfig | None = None,
     ) -> None:
         self.new_request_id = new_request_id
-        self.metrics = Metrics()
+        self.metrics = Metrics(router.ingress)
+        self.metrics.bounded(cluster)
         self._offer = offer_of(traffic or TrafficConfig(), self.metrics, clock.time)
         self._cluster = cluster
         self._prompter = prompter
@@ -125,10 +128,17 @@ class Service:
         return self._readiness.look(self._router.snapshot(), size)
 
     async def render_metrics(self) -> bytes:
-        """Prometheus' text format; asks every replica."""
+        """Prometheus' text format, of every ingress process; asks these and every replica."""
+        own = self.page()
+        pages, engines = await asyncio.gather(self._router.pages(), self._router.stats())
+        return rendered({own.ingress: own} | {page.ingress: page for page in pages}, engines)
+
+    def page(self) -> Page:
+        """What this process counts and sees."""
         now = self._router.snapshot()
+        self.metrics.seen(now)
         self.metrics.watched(self._router.promises(), now.waived, self._router.shadow_usd)
-        return self.metrics.render(now, await self._router.stats())
+        return self.metrics.page()
 
     async def profile(self, ask: ProfileAsk) -> Profile:
         """The next seconds of one replica; raises `GemmuleError` for one that is unknown, or busy with a profile."""
@@ -188,19 +198,24 @@ class Service:
     ) -> AsyncGenerator[Part, None]:
         """The items of all generations as parts of one answer."""
         choices = [Choice(index, plan, self._speller) for index in range(plan.num_choices)]
+        pulse: Pulse | None = None
         async for index, item in items:
             match item:
                 case Placed():
                     if index:  # where the others went is known
                         continue
                     account.placed(item, self._clock.monotonic())
-                    self.metrics.first_event(account.size, account.tier, account.ttft_s or 0.0)
+                    reason = item.decision.reason.value
+                    self.metrics.first_event(account.size, account.tier, reason, account.ttft_s or 0.0)
+                    pulse = Pulse(self.metrics.gaps(account.size, account.tier))
                     yield self._started(account.request_id, item, plan.num_choices)
                     for piece in (piece for choice in choices for piece in choice.begin()):
                         yield piece
                 case Failed(fault=fault):
                     raise GemmuleError(fault)
                 case _:
+                    if pulse is not None and isinstance(item, TokenEvent):
+                        pulse.beat(index, self._clock.monotonic())
                     for part in choices[index].parts(item):
                         yield part
         if not all(choice.finished for choice in choices):

@@ -16,7 +16,7 @@ from model.events import FinishReason
 from serving.rest.answer import Limits
 from serving.rest.body import BodyLimits
 from tests.contract.faces import CHAT, Faces, running
-from tests.fakes.router import Script
+from tests.fakes.router import Script, ScriptedRouter
 
 STREAM = {**CHAT, "stream": True}
 
@@ -241,10 +241,30 @@ async def test_metrics_count_what_happened() -> None:
         'gemmule_requests_total{code="invalid_request",size="none",tier="none"} 1.0',
         'gemmule_output_tokens_total{size="9b",tier="auto"} 3.0',
         'gemmule_ttft_seconds_count{size="9b",tier="auto"} 1.0',
+        'gemmule_itl_seconds_count{size="9b",tier="auto"} 2.0',
+        'gemmule_routed_total{reason="cheapest",size="9b",tier="auto"} 1.0',
+        'gemmule_replica_bounds{bound="max",size="27b"} 1.0',
         'gemmule_replicas{size="27b"} 1.0',
         "gemmule_in_flight_requests 0.0",
     ):
         assert line in text
+
+
+async def test_any_of_several_processes_shows_the_numbers_of_all() -> None:
+    other = ScriptedRouter(ingress="b")
+    async with running(router=ScriptedRouter(ingress="a")) as faces, running(router=other) as others:
+        await others.http.post("/v1/chat/completions", json={**CHAT, "model": "auto"})
+        faces.router.peers = (others.service.page(), faces.service.page())
+        text = (await faces.http.get("/metrics")).text
+        assert 'gemmule_requests_total{code="ok",ingress="b",size="9b",tier="auto"} 1.0' in text
+        assert 'gemmule_ttft_seconds_bucket{ingress="b",le="+Inf",size="9b",tier="auto"} 1.0' in text
+        assert {f'gemmule_in_flight_requests{{ingress="{name}"}} 0.0' in text for name in "ab"} == {True}
+        assert text.count("# TYPE gemmule_requests_total counter") == 1
+        assert text.count('gemmule_engine_running{replica="2b#0",size="2b"} 3.0') == 1
+        faces.router.peers = ()  # nobody answered
+        text = (await faces.http.get("/metrics")).text
+        assert 'gemmule_in_flight_requests{ingress="a"} 0.0' in text
+        assert 'ingress="b"' not in text
 
 
 async def test_metrics_show_every_replica_that_is_there(faces: Faces) -> None:

@@ -13,6 +13,7 @@ from cluster.rules import Rules
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
+    Page,
     Placed,
     Reason,
     ReplicaStats,
@@ -71,6 +72,8 @@ class ScriptedRouter:
     profiled: set[str] = field(default_factory=set)  # replicas, now
     rules: Rules | None = None  # given: the policy decides by them, and not the script
     now: Snapshot | None = None  # what it sees
+    ingress: str = ""  # named: one of several processes
+    peers: tuple[Page, ...] = ()  # what they count
 
     def offers(self, text: Text, max_tokens: int) -> tuple[Offer, ...]:
         """As if every size were right more often the larger it is."""
@@ -170,6 +173,9 @@ class ScriptedRouter:
         return tuple(
             ReplicaStats(size, name, some_stats()) for size, names in self.replicas().items() for name in names
         )
+
+    async def pages(self) -> tuple[Page, ...]:
+        return self.peers
 
     async def profile(self, size: Size, replica: str, seconds: float, stacks: bool) -> Profile:
         if replica in self.profiled:
