@@ -14,7 +14,7 @@ from cluster.routing.features import WIDTH, Scale, Text, learn
 from cluster.routing.grams import BUCKETS
 from cluster.routing.labels import Labels
 from cluster.routing.pricing import cost
-from cluster.routing.profile import Bin, Data, Fitted, Profile
+from cluster.routing.profile import Bin, Data, Fitted, Profile, Unseen
 from cluster.routing.promising import directly, promises
 from cluster.routing.solve import Floats, logistic, ridge, sigmoid
 from model.config import SIZES, Size
@@ -170,6 +170,7 @@ def fit(labels: Labels, about: str = "", progress: Progress = lambda _: None) ->
         useful_tokens=useful_tokens(labels),
         judges={size: judged(judge) for size, judge in by_size.items()},
         cascade_promises=promises(cascaded(chances, costs, labels, by_size), chances, labels) if by_size else (),
+        unseen=Unseen(chances=chances.astype(np.float16).reshape(-1), costs=costs.astype(np.float16).reshape(-1)),
         fitted=_fitted(rows, both, correction, labels.sizes),
     )
 

@@ -106,6 +106,13 @@ class Judged(_Part):
     wrong: tuple[tuple[float, float], ...] = Field(description="The same of wrong ones.")
 
 
+class Unseen(_Part):
+    """Of each prompt, as a fit without it said: chances and costs, [N, S] row by row. For planning and simulation."""
+
+    chances: Numbers = Field(description="Of a right answer, float16 in base64.")
+    costs: Numbers = Field(description="In mean costs of the largest size, float16 in base64.")
+
+
 class Profile(_Part):
     """One profile. `gemmule routing calibrate` makes it."""
 
@@ -123,6 +130,7 @@ class Profile(_Part):
     )
     judges: dict[Size, Judged] = Field({}, description="Of answers; only where log-probabilities were given.")
     cascade_promises: tuple[Promise, ...] = Field((), description="As `promises`, a larger size taking over at times.")
+    unseen: Unseen | None = Field(None, description="Missing in profiles of versions that did not plan.")
     fitted: Fitted
 
     @model_validator(mode="after")
@@ -131,6 +139,9 @@ class Profile(_Part):
             raise ValueError("it has weights for another number of sizes")
         if not self.promises or [p.quality for p in self.promises] != sorted(p.quality for p in self.promises):
             raise ValueError("its promises are missing or out of order")
+        unseen = self.unseen
+        if unseen and not 0 < len(unseen.chances) == len(unseen.costs) == self.data.prompts * len(self.sizes):
+            raise ValueError("its unseen prompts are not as many as it was fitted on")
         return self
 
     @property
