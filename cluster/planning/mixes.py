@@ -50,9 +50,12 @@ class Mixes:
         return Mix(threshold, float(kept), dict(zip(served, map(float, counts), strict=True)))
 
     def keeping(self, sizes: Iterable[Size], promised: float) -> tuple[Mix, ...]:
-        """All that keep what the whole family keeps at a promise, from the lowest threshold on; none may."""
+        """All that keep what the whole family keeps at a promise, from the lowest threshold on; none may.
+
+        The largest size alone keeps every promise: it is what they are measured by.
+        """
         served = tuple(sizes)
-        needed = self.at(self._profile.sizes, promised).quality if promised > 0 else 0.0
+        needed = min(1.0, self.at(self._profile.sizes, promised).quality) if promised > 0 else 0.0
         found: list[Mix] = []
         for threshold in (NOTHING, *QUALITIES):
             mix = self.at(served, threshold)
