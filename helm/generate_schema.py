@@ -35,13 +35,25 @@ def choice(*values: str) -> Schema:
     return {"enum": list(values)}
 
 
-def closed(**properties: Schema) -> Schema:
+def closed(*required: str, **properties: Schema) -> Schema:
     """An object that has these keys and no others."""
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+    found: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return found | ({"required": list(required)} if required else {})
 
 
 PLACE = {"nodeSelector": FREE, "tolerations": OBJECTS, "affinity": FREE, "priorityClassName": TEXT}
-POD = closed(groupMax=whole(1), cpu=whole(0), memory=QUANTITY, shmSize=QUANTITY, gpuResource=TEXT, **PLACE)
+CONTAINER = {"memory": QUANTITY, "shmSize": QUANTITY}
+WORKER = {"cpu": whole(0), "gpuResource": TEXT, "priority": whole(-1000, 1000), **CONTAINER, **PLACE}
+NAME: Schema = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$"}
+SIZES_OF_POOL: Schema = {
+    "type": "array", "items": {"enum": [str(size) for size in SIZES]}, "minItems": 1, "uniqueItems": True
+}  # fmt: skip
+POOL = closed("name", "sizes", "max", name=NAME, sizes=SIZES_OF_POOL, max=whole(0), **WORKER)
+HOSTS: Schema = {"type": "array", "items": {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"}}
+PATHS: Schema = {"type": "array", "items": {"type": "string", "pattern": "^/"}, "minItems": 1}
+CIDRS: Schema = {"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"}}
+ADDRESS: Schema = {"type": "string", "pattern": "^((rediss?://)?[A-Za-z0-9.-]+:[0-9]{1,5})?$"}  # never with a password
+KEY: Schema = {"type": "string", "minLength": 1}
 ENV = closed(name={"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}, value=TEXT, valueFrom=FREE)
 
 
@@ -56,8 +68,10 @@ def kubernetes_side() -> dict[str, Schema]:
             pullPolicy=choice("Always", "IfNotPresent", "Never"),
             pullSecrets=OBJECTS,
         ),
-        "sizes": closed(**dict.fromkeys(map(str, SIZES), POD)),
-        "head": closed(cpu=whole(1), memory=QUANTITY, shmSize=QUANTITY, **PLACE),
+        "sizes": closed(**dict.fromkeys(map(str, SIZES), closed(groupMax=whole(0), **WORKER))),
+        "pools": {"type": "array", "items": POOL},
+        "edge": closed(groupMax=whole(1), cpu=whole(1), **CONTAINER, **PLACE),
+        "head": closed(cpu=whole(1), **CONTAINER, **PLACE),
         "autoscaler": closed(
             idleTimeoutSeconds=whole(0),
             upscalingMode=choice("Default", "Aggressive", "Conservative"),
@@ -66,21 +80,62 @@ def kubernetes_side() -> dict[str, Schema]:
         ),
         "serving": closed(maxStreamSeconds=whole(1, 86_400), objectStoreMiB=whole(80), tmpSize=QUANTITY),
         "upgradeStrategy": choice("NewCluster", "None", "NewClusterWithIncrementalUpgrade"),  # the last by a message
-        "modelCache": closed(existingClaim=TEXT, size=QUANTITY),
+        "modelCache": closed(
+            kind=choice("emptyDir", "ephemeral", "claim"),
+            size=QUANTITY,
+            storageClass=TEXT,
+            existingClaim=TEXT,
+            accessMode=choice("ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"),
+            prefetch=closed(enabled=FLAG, hook=FLAG, cpu=QUANTITY, memory=QUANTITY),
+        ),
         "auth": closed(rayToken=closed(existingSecret=SECRET)),
-        "hfToken": closed(existingSecret=SECRET, key={"type": "string", "minLength": 1}),
+        "hfToken": closed(existingSecret=SECRET, key=KEY),
+        "gcs": closed(redis=closed(address=ADDRESS, existingSecret=SECRET, key=KEY)),
+        "database": closed(existingSecret=SECRET, key=KEY),
+        **_ways_in(),
         "serviceAccount": closed(create=FLAG, name=TEXT, annotations=FREE),
-        "networkPolicy": closed(
-            enabled=FLAG, operatorNamespace=TEXT, clientNamespaces=TEXTS, monitoringNamespace=TEXT, extraEgress=OBJECTS
-        ),
-        "podDisruptionBudget": closed(
-            enabled=FLAG, maxUnavailable={"anyOf": [whole(0), {"type": "string", "pattern": "^[0-9]+%$"}]}
-        ),
+        "podDisruptionBudget": closed(enabled=FLAG, maxUnavailable=whole(0)),
         "extraEnv": {"type": "array", "items": ENV | {"required": ["name"]}},
         "extraVolumes": OBJECTS,
         "extraVolumeMounts": OBJECTS,
+        "extraObjects": OBJECTS,
         "validation": closed(skipCapabilities=FLAG),
         "global": FREE,  # Helm's own, for parent charts
+    }
+
+
+def _ways_in() -> dict[str, Schema]:
+    """What leads to the faces from outside."""
+    tls = closed(existingSecret=SECRET)
+    return {
+        "publicPaths": PATHS,
+        "gateway": closed(
+            enabled=FLAG,
+            parentRefs=OBJECTS,
+            create=FLAG,
+            className=TEXT,
+            annotations=FREE,
+            tls=tls,
+            hostnames=HOSTS,
+            grpcHostnames=HOSTS,
+        ),
+        "ingress": closed(
+            enabled=FLAG,
+            className=TEXT,
+            annotations=FREE,
+            hosts=HOSTS,
+            grpcHosts=HOSTS,
+            grpcAnnotations=FREE,
+            tls=tls,
+        ),
+        "networkPolicy": closed(
+            enabled=FLAG,
+            operatorNamespace=TEXT,
+            clientNamespaces=TEXTS,
+            clientCIDRs=CIDRS,
+            monitoringNamespace=TEXT,
+            extraEgress=OBJECTS,
+        ),
     }
 
 

@@ -18,7 +18,7 @@ from ray.serve.config import gRPCOptions
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
-_PODS = {"size_2b": 1, "size_27b": 1, "ingress": 1}
+_PODS = {"size_2b": 1, "size_27b": 1, "edge": 1}
 
 
 def main() -> None:

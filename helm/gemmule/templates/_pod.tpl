@@ -1,25 +1,16 @@
-{{/* One Ray pod, of the head or of a size: dict "root" $ "component" … "pod" values "cpu" n "gpus" n. */}}
+{{/* One Ray pod, of the head or of a group: dict "root" $ "component" … "pod" values "cpu" n "gpus" n. */}}
 {{- define "gemmule.pod" -}}
 {{- $head := eq .component "head" -}}
 {{- $drain := include "gemmule.drain" .root | fromJson -}}
 metadata:
   labels:
     {{- include "gemmule.podLabels" .root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
+    app.kubernetes.io/component: {{ .component | quote }}
 spec:
   serviceAccountName: {{ include "gemmule.serviceAccountName" .root }}
   automountServiceAccountToken: {{ $head }}
   terminationGracePeriodSeconds: {{ $drain.pod }}
-  securityContext:
-    runAsNonRoot: true
-    runAsUser: 10001
-    runAsGroup: 10001
-    fsGroup: 10001
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile: {type: RuntimeDefault}
-  {{- with .root.Values.image.pullSecrets }}
-  imagePullSecrets: {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "gemmule.podSecurity" .root | nindent 2 }}
   {{- range $key := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
   {{- with index $.pod $key }}
   {{ $key }}: {{- if kindIs "string" . }} {{ . }}{{ else }}{{ toYaml . | nindent 4 }}{{ end }}
@@ -27,9 +18,7 @@ spec:
   {{- end }}
   containers:
     - name: {{ ternary "ray-head" "ray-worker" $head }}
-      image: {{ include "gemmule.image" .root }}
-      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      securityContext: {{- include "gemmule.containerSecurity" . | nindent 8 }}
+      {{- include "gemmule.imageAndSecurity" .root | nindent 6 }}
       ports: {{- include "gemmule.ports" . | nindent 8 }}
       env: {{- include "gemmule.env" . | nindent 8 }}
       resources: {{- include "gemmule.resources" . | nindent 8 }}
@@ -44,12 +33,6 @@ spec:
       {{- end }}
       volumeMounts: {{- include "gemmule.mounts" . | nindent 8 }}
   volumes: {{- include "gemmule.volumes" . | nindent 4 }}
-{{- end -}}
-
-{{- define "gemmule.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{/* The head's ports replace KubeRay's defaults and make its services. No Ray client: it runs code for whoever asks. */}}
@@ -76,17 +59,14 @@ capabilities: {drop: [ALL]}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
 - {name: RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO, value: "0"}
 - {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: serving.rest.one_id.proxy_middlewares}
-- {name: PYTHONDONTWRITEBYTECODE, value: "1"}
-- {name: HOME, value: /tmp}
-- {name: HF_HOME, value: /cache/huggingface}
-- {name: KAGGLEHUB_CACHE, value: /cache/kagglehub}
-{{- range list "XDG_CACHE_HOME" "TRITON_CACHE_DIR" "TORCHINDUCTOR_CACHE_DIR" "NUMBA_CACHE_DIR" }}
-- {name: {{ . }}, value: /tmp/cache}
+{{ include "gemmule.cacheEnv" . }}
+{{- if ne .component "head" }}
+{{- include "gemmule.hubToken" (dict "root" .root "name" (include "gemmule.tokenEnv" .root)) }}
 {{- end }}
-{{- if and .root.Values.hfToken.existingSecret (ne .component "head") }}
-- name: {{ include "gemmule.tokenEnv" .root }}
+{{- if and .root.Values.database.existingSecret (eq .component "edge") }}
+- name: GEMMULE_DATABASE_URL
   valueFrom:
-    secretKeyRef: {name: {{ .root.Values.hfToken.existingSecret }}, key: {{ .root.Values.hfToken.key }}}
+    secretKeyRef: {name: {{ .root.Values.database.existingSecret }}, key: {{ .root.Values.database.key }}}
 {{- end }}
 {{- end -}}
 
@@ -115,11 +95,7 @@ capabilities: {drop: [ALL]}
 - name: config
   configMap: {name: {{ include "gemmule.fullname" .root }}-config}
 - name: cache
-  {{- if .root.Values.modelCache.existingClaim }}
-  persistentVolumeClaim: {claimName: {{ .root.Values.modelCache.existingClaim }}}
-  {{- else }}
-  emptyDir: {sizeLimit: {{ .root.Values.modelCache.size }}}
-  {{- end }}
+  {{- include "gemmule.cacheVolume" . | nindent 2 }}
 {{- with .root.Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}

@@ -6,7 +6,7 @@ JSON, since KubeRay compares the text: Helm 4.3's toYaml puts keys such as 2b, 9
 {{- define "gemmule.serveConfig" -}}
 {{- $drain := (include "gemmule.drain" . | fromJson).replica -}}
 {{- $ingress := dict "name" "ingress" "graceful_shutdown_timeout_s" $drain
-    "ray_actor_options" (dict "num_cpus" 0 "resources" (dict "ingress" 0.01)) -}}
+    "ray_actor_options" (dict "num_cpus" 0 "resources" (dict "edge" 0.5)) -}}
 {{- $deployments := list $ingress -}}
 {{- range include "gemmule.sizes" . | fromJsonArray -}}
 {{- if .served -}}{{- $deployments = append $deployments (include "gemmule.serveDeployment" (dict "size" . "drain" $drain) | fromJson) -}}{{- end -}}
