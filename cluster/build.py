@@ -66,7 +66,6 @@ def engine_of(size: Size, config: SizeConfig, cluster: ClusterConfig) -> Applica
         autoscaling_config=AutoscalingConfig(
             min_replicas=config.replicas.min_replicas,
             max_replicas=config.replicas.max_replicas,
-            target_ongoing_requests=config.replicas.target_ongoing_requests,
             upscale_delay_s=config.replicas.upscale_delay_s,
             downscale_delay_s=config.replicas.downscale_delay_s,
         ),

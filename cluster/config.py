@@ -26,9 +26,10 @@ class AutoscaleConfig(_Branch):
 
     min_replicas: int = Field(1, ge=0, description="Replicas kept running; 0 lets the size sleep.")
     max_replicas: int = Field(1, ge=1, description="Replicas at most.")
-    target_ongoing_requests: float = Field(16, ge=1, description="Requests per replica that scaling aims at.")
     upscale_delay_s: float = Field(10, ge=0, description="Seconds of pressure before a replica is added.")
-    downscale_delay_s: float = Field(120, ge=0, description="Seconds of calm before a replica is removed.")
+    downscale_delay_s: float = Field(
+        120, ge=0, description="Seconds of calm before a replica is removed; doubles if too soon."
+    )
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
@@ -53,6 +54,11 @@ class SizeConfig(_Branch):
     engine: EngineConfig = Field(EngineConfig(), description="Settings of each replica's engine.")
     replicas: AutoscaleConfig = Field(AutoscaleConfig(), description="Bounds and pace of scaling.")
     usd_per_mtoken: float = Field(gt=0, description="Price of a million output tokens; a prompt token costs a quarter.")
+
+    @property
+    def devices(self) -> float:
+        """That one replica takes from the budget: its GPUs, or its ranks where it runs on CPU."""
+        return self.tensor_parallel * (self.gpus_per_rank or 1.0)
 
 
 class Cascade(StrEnum):
@@ -132,6 +138,25 @@ class ShadowConfig(_Branch):
     seed: int = Field(0, description="Which requests are drawn.")
 
 
+class ScalingConfig(_Branch):
+    """How the sizes share one budget of devices, and when they get more or less of it."""
+
+    budget_devices: float | None = Field(
+        None, gt=0, description="GPUs (ranks, on CPU) for all sizes together; none means what all `max_replicas` take."
+    )
+    target_load: float = Field(
+        0.7, gt=0, le=1, description="Share of a replica's decoding slots that scaling means to have at work."
+    )
+    window_s: float = Field(60, ge=5, description="Seconds of arrivals that rate and trend are taken from.")
+    catch_up_s: float = Field(20, gt=0, description="Seconds in which a queue shall be gone.")
+    sleep_after_s: float = Field(
+        600, ge=1, description="Seconds without a request for a size after which its last replica ends, at minimum 0."
+    )
+    wake_timeout_s: float = Field(
+        120, gt=0, description="Seconds that a request waits at most for a size that wakes; then 503 with Retry-After."
+    )
+
+
 class ReplicaChoice(StrEnum):
     """How the replica of a size is chosen."""
 
@@ -193,6 +218,7 @@ class ClusterConfig(_Branch):
     sizes: dict[Size, SizeConfig] = Field(EMBEDDED_SIZES, min_length=1, description="Sizes that are served.")
     tiers: dict[Tier, TierConfig] = Field(DEFAULT_TIERS, description="Tiers that requests may buy.")
     routing: RoutingConfig = Field(RoutingConfig(), description="Pressure and deadlines.")
+    scaling: ScalingConfig = Field(ScalingConfig(), description="One budget of devices for all sizes.")
     token_env: str = Field("HF_TOKEN", description="Environment variable that holds the hub token for gated weights.")
 
     @model_validator(mode="after")
@@ -204,6 +230,22 @@ class ClusterConfig(_Branch):
                     f"sizes.{size}.tensor_parallel={config.tensor_parallel} does not divide the {facts.kv_heads} KV "
                     f"heads of {size}; choose a divisor"
                 )
+        return self
+
+    @property
+    def budget_devices(self) -> float:
+        """That all sizes share."""
+        most = sum(size.devices * size.replicas.max_replicas for size in self.sizes.values())
+        return most if self.scaling.budget_devices is None else self.scaling.budget_devices
+
+    @model_validator(mode="after")
+    def _minimum_within_budget(self) -> Self:
+        least = sum(size.devices * size.replicas.min_replicas for size in self.sizes.values())
+        if least > self.budget_devices:
+            raise ValueError(
+                f"scaling.budget_devices={self.budget_devices:g} is below the {least:g} that the sizes' min_replicas "
+                "take; raise it or lower them"
+            )
         return self
 
     @model_validator(mode="after")

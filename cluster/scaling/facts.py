@@ -31,6 +31,7 @@ class SizeLoad:
     cold_start_s: float  # from the wish for a replica to its first request
     usd_per_mtoken: float
     last_asked_s: float | None  # instant of the last request whose first choice it was
+    draining: int = 0  # replicas that finish what they have; their devices are still taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,14 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How many replicas a size shall have, starting ones included, and why in words a person can read."""
+    """How many replicas a size shall have, starting ones included, and why in words a person can read.
+
+    `wanted` is what its requests call for by themselves, whatever the budget and the pace of scaling leave of it.
+    """
 
     size: Size
     replicas: int
+    wanted: int
     reason: str
 
 
@@ -63,5 +68,7 @@ class Memory:
     """What the policy remembers between two looks, so that it is a pure function: give back what it returned."""
 
     targets: Mapping[Size, int] = field(default_factory=dict)
-    since_s: Mapping[Size, float] = field(default_factory=dict)  # a wish for more or fewer stands from this instant
-    wish: Mapping[Size, int] = field(default_factory=dict)  # and this is the wish
+    wish: Mapping[Size, int] = field(default_factory=dict)  # for more or fewer replicas, not granted yet
+    since_s: Mapping[Size, float] = field(default_factory=dict)  # and it stands from this instant
+    calm_s: Mapping[Size, float] = field(default_factory=dict)  # that a wish for fewer has to stand
+    lowered_s: Mapping[Size, float] = field(default_factory=dict)  # instant of the last step down
