@@ -150,7 +150,7 @@ MORE = [
     ("config.cluster.tiers", {"economy": {"quality_share": 0.1}}, PLACE),
     ("config.cluster.routing.profile", "gemma-2", PLACE),
     ("config.cluster.routing.cascade.drafts", False, PLACE),
-    ("config.cluster.scaling", {"budget_devices": 64}, PLACE),
+    ("config.cluster.scaling.budget_devices", 64, PLACE),
     ("config.cluster.token_env", "OTHER", PLACE),
     ("config.cluster.sizes.9b", None, PLACE),  # a size less, and so a size more
     ("config.cluster.sizes.27b", None, NEW),  # gone, it counts as one rank, and had two
