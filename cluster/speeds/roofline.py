@@ -13,7 +13,7 @@ from cluster.speeds.file import Assumed, Device
 from model.capacity import BLOCK_TOKENS, LEAST_TOKENS, bytes_per_block
 from model.checkpoint import ModelShape, shape_of, tensor_shapes
 from model.config import Dtype, EngineConfig, Quantization, Size
-from model.memory import MemoryEstimate, estimate
+from model.memory import MemoryEstimate, estimate, stored_bytes
 
 _SLOT_TOKENS: Final = 1024  # of keys and values that a request is given at least
 _ACTIVATION_BYTES: Final = 2
@@ -61,7 +61,7 @@ def calculated(
     waits_s = _EXCHANGES * shape.layers * assumed.exchange_s.value if degree > 1 else 0.0
     return Speed(
         size=size, device=kind, degree=degree, quantization=quantization,
-        step_s=_read_bytes(shape, degree, weights) / read + assumed.overhead_s.value + waits_s,
+        step_s=_read_bytes(shape, degree, weights, quantization) / read + assumed.overhead_s.value + waits_s,
         prefill_s_per_token=(2.0 * linear + attention * assumed.seen_tokens.value) / flops + passed_s,
         decode_s_per_sequence=2.0 * (linear + head) / flops + passed_s,
         decode_s_per_context_token=_kv_bytes(shape, degree) / read,
@@ -79,10 +79,11 @@ def _parameters(shape: ModelShape) -> tuple[int, int]:
     return sum(matrices.values()), head
 
 
-def _read_bytes(shape: ModelShape, degree: int, weight_bytes: int) -> float:
+def _read_bytes(shape: ModelShape, degree: int, weight_bytes: int, quantization: Quantization | None) -> float:
     """Of a rank's weights, what a step reads: from degree 2 on the embedding is there beside its part of the head."""
-    spare = 2 * shape.vocabulary * shape.hidden if degree > 1 else 0
-    return max(0.0, weight_bytes - spare)
+    if degree == 1:
+        return weight_bytes
+    return weight_bytes - stored_bytes(_EMBEDDING, (shape.vocabulary, shape.hidden), Dtype.BF16, quantization)
 
 
 def _kv_bytes(shape: ModelShape, degree: int) -> float:

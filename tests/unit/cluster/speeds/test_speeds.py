@@ -1,6 +1,7 @@
 """Files of speeds: origins, lookups, and what is calculated from data sheets."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,10 @@ def test_more_ranks_and_fewer_bits_have_more_room_and_read_less(kind: str, size:
         found = [speed_of(PUBLISHED, size, kind, degree, bits) for bits in (None, Quantization.INT8, Quantization.INT4)]
         steps = [each[0].step_s for each in found if each is not None]
         assert steps == sorted(steps, reverse=True)
+    for bits in (None, Quantization.INT8, Quantization.INT4):
+        found = [speed_of(PUBLISHED, size, kind, degree, bits) for degree in degrees_of(PUBLISHED, size, kind)]
+        speeds = [each[0] for each in found if each is not None]
+        assert all(more.step_s > one.step_s / 2.5 for one, more in pairwise(speeds))  # twice the devices, not more
 
 
 def test_a_step_is_never_faster_than_its_data_sheet_allows() -> None:
