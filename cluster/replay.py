@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from cluster.chooser import Chooser, Seen
+from cluster.chooser import Chooser, Seen, prompt_of
 from cluster.replica_report import ReplicaReport
 from model.capacity import BLOCK_TOKENS
 from model.config import EngineConfig
@@ -69,7 +69,7 @@ class ByPrefix:
 
     def __call__(self, number: int, request: GenerationRequest, seen: Sequence[Seen], now_s: float) -> str:
         """The first in order, and it is sent at once."""
-        replica = self._chooser.order(number, request, seen, now_s)[0]
+        replica = self._chooser.order(number, prompt_of(request), seen, now_s)[0]
         self._chooser.sent(number, replica, now_s)
         return replica
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.serve.request_router import FIFOMixin, PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-from cluster.chooser import Chooser, Seen
+from cluster.chooser import Chooser, Seen, prompt_of
 from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.replica_router")
@@ -49,9 +49,11 @@ class ReplicaRouter(FIFOMixin, RequestRouter):
         if not isinstance(request, GenerationRequest):
             return sorted(replicas, key=self._queue_length)
         by_name = {replica.replica_id.unique_id: replica for replica in replicas}
-        cache = self.replica_queue_len_cache
-        seen = [Seen(name, cache.get(each.replica_id), each.routing_stats) for name, each in by_name.items()]
-        return [by_name[name] for name in self._chooser.order(id(pending), request, seen, time.monotonic())]
+        cache, chooser, key = self.replica_queue_len_cache, self._chooser, id(pending)
+        prompt = chooser.waiting(key) or prompt_of(request)
+        looked = [name for name in chooser.candidates(key, prompt) or by_name if name in by_name] or list(by_name)
+        seen = [Seen(name, cache.get(by_name[name].replica_id), by_name[name].routing_stats) for name in looked]
+        return [by_name[name] for name in chooser.order(key, prompt, seen, time.monotonic())]
 
     def _queue_length(self, replica: RunningReplica) -> int:
         return self.replica_queue_len_cache.get(replica.replica_id) or 0

@@ -1,7 +1,7 @@
 """What choosing goes by beside the request and the cluster's state."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cluster.config import ClusterConfig, RoutingConfig, Tier, TierConfig
@@ -25,19 +25,24 @@ class Rules:
     judges: Mapping[Size, Judge]
     unit_usd: float
     useful_tokens: Mapping[Size, int]
+    _standing: Mapping[Tier | None, float] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        shares = sorted(each.quality_share for each in self.tiers.values())
+        last = max(1, len(shares) - 1)
+        places = {tier: shares.index(each.quality_share) / last for tier, each in self.tiers.items()}
+        object.__setattr__(self, "_standing", places if len(shares) > 1 else dict.fromkeys(self.tiers, 1.0))
 
     def standing(self, tier: Tier | None) -> float:
         """0 for the cheapest promise, 1 for the dearest; a size that was asked for by name is paid in full."""
-        if tier is None or len(self.tiers) < 2:
-            return 1.0
-        shares = sorted(each.quality_share for each in self.tiers.values())
-        return shares.index(self.tiers[tier].quality_share) / (len(shares) - 1)
+        return 1.0 if tier is None else self._standing[tier]
 
     def load(self, state: SizeState, tier: Tier | None) -> float:
         """Requests per decoding slot before or beside one of this tier: cheaper ones wait for it."""
         if not state.slots:
             return float("inf")
-        behind = sum(count for other, count in state.by_tier.items() if self.standing(other) < self.standing(tier))
+        own = self.standing(tier)
+        behind = sum(count for other, count in state.by_tier.items() if count and self.standing(other) < own)
         return max(0, state.ongoing - behind) / state.slots
 
     def max_load(self, tier: Tier | None) -> float:
