@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
@@ -19,6 +19,8 @@ from model.events import Event, Failed, Finished, TokenEvent, Usage
 from model.request import GenerationRequest
 
 log = logging.getLogger("gemmule.router")
+
+_QUEUE_RETRY_S: Final = 2.0
 
 
 class _Working:
@@ -58,6 +60,7 @@ class Attempts:
         clock = asyncio.get_running_loop().time
         length = min(decision.offer(size).output_tokens, request.sampling.max_tokens)
         run = fleet.pacing.begin(fleet.state(size), len(request.prompt_token_ids), length, clock())
+        latest_s = run.latest_s(request.timeout_s)
         fleet.ongoing[size][decision.tier] += 1
         stream: Any = None
         hello: Hello | None = None
@@ -66,7 +69,7 @@ class Attempts:
             stream = self._handles[size].options(stream=True).generate.remote(request)
             while True:
                 try:
-                    async with asyncio.timeout_at(deadline_s):
+                    async with asyncio.timeout_at(deadline_s if placed else min(deadline_s, latest_s)):
                         item = await anext(stream)
                 except StopAsyncIteration:
                     raise ReplicaLostError(f"{size}: the replica's stream ended without a last event") from None
@@ -84,8 +87,7 @@ class Attempts:
                 if isinstance(item, Finished | Failed):  # the last
                     return
         except TimeoutError:
-            error: GemmuleError = DeadlineExceededError("the deadline passed and the replica did not answer")
-            for event in _end(error, request, placed):
+            for event in _end(_too_late(size, waits=clock() < deadline_s), request, placed):
                 yield event
         except (RayActorError, DeploymentUnavailableError) as cause:
             lost = ReplicaLostError(f"a replica of {size} was lost")
@@ -95,7 +97,7 @@ class Attempts:
             for event in _end(lost, request, placed):
                 yield event
         except BackPressureError:
-            for event in _end(OverloadedError(f"{size} is full", 2.0), request, placed):
+            for event in _end(OverloadedError(f"{size} is full", _QUEUE_RETRY_S), request, placed):
                 yield event
         except (RayError, RayServeException) as cause:
             log.exception("replica failed", extra={"request_id": request.request_id, "size": size})
@@ -112,6 +114,13 @@ class Attempts:
             fleet.ongoing[size][decision.tier] -= 1
             if stream is not None:
                 stream.cancel()  # a stream left half-read goes on to its last token otherwise
+
+
+def _too_late(size: Size, waits: bool) -> GemmuleError:
+    """Nothing was computed for one that still waits: an answer that nobody can use would take another's time."""
+    if waits:
+        return OverloadedError(f"{size}: still in the queue, and too little time is left for an answer", _QUEUE_RETRY_S)
+    return DeadlineExceededError("the deadline passed and the replica did not answer")
 
 
 def _end(

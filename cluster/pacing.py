@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from cluster.line import KEEP, Line
@@ -31,6 +31,12 @@ class Run:
     expected_s: float
     first_s: float | None = None
     last_s: float = 0.0
+
+    def latest_s(self, timeout_s: float) -> float:
+        """Instant from which it cannot be in time any more if it still stands in the queue that was there before it."""
+        if self.pace is None or not self.queue_s:
+            return inf
+        return self.began_s + timeout_s - (self.expected_s - self.pace.wait_s)
 
     def seen(self, now_s: float) -> None:
         """The next event came."""

@@ -15,6 +15,7 @@ from model.config import Size
 _BACKLOG_RETRY_S: Final = 2.0
 _START_RETRY_S: Final = 5.0
 _LONGEST_RETRY_S: Final = 60.0
+_SHARED: Final = 0.5  # of the largest size, while promises are waived; the rest is for those whose promise stands
 _IN_TIME: Final = 0.75  # of a deadline, in a queue: who comes later and goes first is not known yet
 
 
@@ -40,7 +41,9 @@ def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | 
     wanted = _wanted(facts, tier, offers, now, rules)
     within = [state for state in states if any(offer.size is state.size for offer in offers)]
     if now.waived and wanted.exchange_rate == inf and any(state.num_replicas for state in within[:-1]):
-        within = [state for state in within if state is not now.sizes[-1]]  # kept free for those whose promise stands
+        within = [
+            state for state in within if state is not now.sizes[-1] or state.load < _SHARED * rules.routing.spill_load
+        ]
     placed = _placed(facts, wanted, within, rules)
     return _accepted(placed, facts, now, rules) if isinstance(placed, Decision) else placed
 

@@ -159,7 +159,8 @@ class Router:
         the same size, a tier where the policy says, without the size that failed.
         """
         decision = self.decide(facts)
-        deadline_s = asyncio.get_running_loop().time() + request.timeout_s + _GRACE_S
+        clock = asyncio.get_running_loop().time
+        deadline_s = clock() + request.timeout_s + _GRACE_S
         request = replace(request, priority=self.rules.priority(facts.tier, request.priority))
 
         def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
@@ -179,6 +180,8 @@ class Router:
             except GemmuleError as error:
                 if started or attempt or error.fault.code not in _RETRYABLE:
                     raise
+                left_s = max(0.0, deadline_s - _GRACE_S - clock())
+                request, facts = replace(request, timeout_s=left_s), replace(facts, timeout_s=left_s)
                 decision = self._again(facts, decision, error)
                 log.info("retried", extra={"request_id": request.request_id, "size": decision.size})
 

@@ -194,3 +194,18 @@ async def test_a_waived_promise_reaches_the_decision(router: Router) -> None:
     for second in range(10):
         router.brown_out.see(second, 9.0)
     assert router.decide(facts(Tier.BALANCED)).reason is Reason.BROWNED_OUT
+
+
+async def test_what_still_waits_when_too_little_time_is_left_is_told_at_once(router: Router) -> None:
+    await ready(router, Size.B2)
+    for _ in range(12):
+        await collect(router, Size.B2, ANSWER)
+    others = [asyncio.create_task(collect(router, Size.B2, HANG)) for _ in range(40)]
+    await asyncio.sleep(0.2)
+    with pytest.raises(GemmuleError) as caught:
+        await collect(router, Size.B2, HANG, timeout_s=1.0)
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    assert caught.value.fault.code is Code.OVERLOADED
+    assert "too little time is left" in caught.value.fault.message

@@ -223,11 +223,13 @@ def test_cheaper_requests_are_no_load_for_a_dearer_tier() -> None:
     assert RULES.load(busy, Tier.PREMIUM) == 0.5
 
 
-def test_while_promises_are_waived_the_largest_size_is_kept_free() -> None:
-    """What promises nothing now would only take the room of those whose promise stands."""
+def test_while_promises_are_waived_half_of_the_largest_size_is_kept_free() -> None:
+    """What promises nothing now takes what the others leave, and not their room."""
     some = a_snapshot(b2=2.5, waived=frozenset({Tier.BALANCED}))
     assert decided(an_ask(Tier.ECONOMY), some, RULES).size is Size.B9
-    full = a_snapshot(b2=2.5, b9=2.6, waived=frozenset({Tier.BALANCED}))
+    room = a_snapshot(b2=2.5, b9=2.6, b27=0.4, waived=frozenset({Tier.BALANCED}))
+    assert decided(an_ask(Tier.ECONOMY), room, RULES).size is Size.B27
+    full = a_snapshot(b2=2.5, b9=2.6, b27=0.6, waived=frozenset({Tier.BALANCED}))
     assert isinstance(choose(an_ask(Tier.ECONOMY), full, RULES), Shed)
     assert decided(an_ask(Tier.BALANCED), full, RULES).size is Size.B2  # it may wait a little longer
     assert decided(an_ask(Tier.AUTO), full, RULES).size is Size.B27
