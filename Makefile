@@ -8,7 +8,7 @@ TORCH    ?= cpu
 PIP_ARGS ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: serve test setup setup-dev fmt lint types unit test-ray test-e2e chart proto schema lock peers clean help
+.PHONY: serve test setup setup-dev fmt lint types unit test-ray test-e2e chart proto schema dashboards lock peers clean help
 
 help:            ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort | expand -t 16
@@ -58,6 +58,9 @@ proto: setup-dev ## generate the gRPC code from the proto
 
 schema: setup-dev ## generate the chart's values schema from the code
 	@$(BIN)/python helm/generate_schema.py
+
+dashboards: setup-dev ## generate the chart's Grafana dashboards
+	@$(BIN)/python helm/generate_dashboards.py
 
 lock: setup-dev  ## write the lock files anew
 	@sh scripts/lock.sh

@@ -95,6 +95,13 @@ def kubernetes_side() -> dict[str, Schema]:
         **_ways_in(),
         "serviceAccount": closed(create=FLAG, name=TEXT, annotations=FREE),
         "podDisruptionBudget": closed(enabled=FLAG, maxUnavailable=whole(0)),
+        "monitoring": closed(
+            podMonitor=closed(enabled=FLAG, labels=FREE, interval={"type": "string", "pattern": "^[0-9]+(s|m)$"}),
+            rules=closed(
+                enabled=FLAG, labels=FREE, runbook=TEXT, firstTokenSeconds={"type": "number", "exclusiveMinimum": 0}
+            ),
+            dashboards=closed(enabled=FLAG, labels=FREE, annotations=FREE),
+        ),
         "extraEnv": {"type": "array", "items": ENV | {"required": ["name"]}},
         "extraVolumes": OBJECTS,
         "extraVolumeMounts": OBJECTS,

@@ -15,6 +15,8 @@ KINDS: Final = {
     "Gateway": "gateway.networking.k8s.io_gateways",
     "GRPCRoute": "gateway.networking.k8s.io_grpcroutes",
     "HTTPRoute": "gateway.networking.k8s.io_httproutes",
+    "PodMonitor": "monitoring.coreos.com_podmonitors",
+    "PrometheusRule": "monitoring.coreos.com_prometheusrules",
     "RayService": "ray.io_rayservices",
 }
 _LEFT_OUT = ("default", "description", "example", "format")

@@ -31,10 +31,17 @@ AWKWARD: Tree = {
 }
 
 
+def config_map(*value_sets: str, **options: Any) -> Tree:
+    """The one that holds settings; the others are dashboards."""
+    (found,) = (
+        x for x in tools.of_kind(tools.objects(*value_sets, **options), "ConfigMap") if "gemmule.yaml" in x["data"]
+    )
+    return found
+
+
 def mounted(*value_sets: str, **options: Any) -> Tree:
     """The tree in the ConfigMap."""
-    (config_map,) = tools.of_kind(tools.objects(*value_sets, **options), "ConfigMap")
-    tree: Tree = yaml.safe_load(config_map["data"]["gemmule.yaml"])
+    tree: Tree = yaml.safe_load(config_map(*value_sets, **options)["data"]["gemmule.yaml"])
     return tree
 
 
@@ -48,8 +55,7 @@ def given(*value_sets: str, **options: Any) -> Tree:
 @each_set
 def test_the_code_loads_what_is_mounted(name: str, tmp_path: Path) -> None:
     """By the function that `gemmule --config FILE` uses."""
-    (config_map,) = tools.of_kind(tools.objects(name), "ConfigMap")
-    (tmp_path / "gemmule.yaml").write_text(config_map["data"]["gemmule.yaml"], encoding="utf-8")
+    (tmp_path / "gemmule.yaml").write_text(config_map(name)["data"]["gemmule.yaml"], encoding="utf-8")
     settings = load(tmp_path / "gemmule.yaml")
     assert settings.model_dump() == from_tree(given(name)).model_dump()
     assert settings.server.host == "0.0.0.0"  # noqa: S104
@@ -58,10 +64,9 @@ def test_the_code_loads_what_is_mounted(name: str, tmp_path: Path) -> None:
 @each_set
 def test_the_mount_is_where_the_command_looks(name: str) -> None:
     service = tools.ray_service(name)
-    (config_map,) = tools.of_kind(tools.objects(name), "ConfigMap")
     spec = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
     (volume,) = (v for v in spec["volumes"] if "configMap" in v)
-    assert volume["configMap"]["name"] == config_map["metadata"]["name"]
+    assert volume["configMap"]["name"] == config_map(name)["metadata"]["name"]
     mounts = {m["name"]: m["mountPath"] for m in spec["containers"][0]["volumeMounts"]}
     assert mounts[volume["name"]] == "/etc/gemmule"
 

@@ -19,7 +19,7 @@ each_version = pytest.mark.parametrize("kube", tools.KUBE_VERSIONS)
 def test_builtin_objects_and_pods_fit_the_published_schemas(name: str, kube: str) -> None:
     found = tools.objects(name, kube=kube)
     (service,) = tools.of_kind(found, "RayService")
-    for item in [*(x for x in found if x["kind"] != "RayService"), *pods_of(service).values()]:
+    for item in [*(x for x in found if x["kind"] not in crd.KINDS), *pods_of(service).values()]:
         kubernetes_validate.validate(item, kube, strict=True)
 
 
@@ -31,8 +31,10 @@ def test_the_published_schemas_refuse_unknown_names() -> None:
 
 
 @each_set
-def test_the_service_fits_kuberays_definition(name: str) -> None:
-    assert crd.errors(tools.ray_service(name)) == []
+def test_the_others_fit_the_definitions_of_their_operators(name: str) -> None:
+    others = [item for item in tools.objects(name) if item["kind"] in crd.KINDS]
+    assert "RayService" in {item["kind"] for item in others}
+    assert [error for item in others for error in crd.errors(item)] == []
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ FETCH: Tree = {
     **tools.nested(f"{SIZES}.2b", HUB),
     "modelCache": {"kind": "claim", "prefetch": {"enabled": True}},
 }
+MONITORED: Tree = {"monitoring": {"podMonitor": {"enabled": True}}}
 REDIS: Tree = {"gcs": {"redis": {"address": "redis:6379", "existingSecret": "redis"}}}
 SPOT: Tree = {"name": "27b-spot", "sizes": ["27b"], "max": 4}
 
@@ -64,6 +65,7 @@ CASES = [
     Case("gcs.redis.address", "", company=REDIS),
     Case("config.cluster.routing.max_timeout_s", 601, "serving.maxStreamSeconds"),
     Case("config.cluster.routing.max_timeout_s", None, "serving.maxStreamSeconds"),  # the code's own is an hour
+    Case("monitoring.rules.enabled", True),
     Case("extraEnv", [{"name": "HOME", "value": "/root"}], "extraEnv[0].name"),
     Case("extraEnv", [{"name": "REDIS_PASSWORD", "value": "x"}], "extraEnv[0].name"),
     Case("extraEnv", [{"name": "GEMMULE_DATABASE_URL", "value": "x"}], "extraEnv[0].name"),
@@ -133,8 +135,10 @@ def test_nothing_else_is_wrong_there(case: Case) -> None:
 def test_what_is_not_installed_is_noticed_unless_told_not_to_look() -> None:
     assert "validation.skipCapabilities: " in tools.refusal("minimal", more=())
     assert "gateway.enabled: " in tools.refusal("minimal", values=GATEWAY, more=tools.KUBERAY)
+    assert "monitoring.podMonitor.enabled: " in tools.refusal("minimal", values=MONITORED, more=tools.KUBERAY)
     skipped = ("--set", "validation.skipCapabilities=true")
-    assert tools.template("minimal", values=GATEWAY, more=skipped).returncode == 0
+    for values in (GATEWAY, MONITORED):
+        assert tools.template("minimal", values=values, more=skipped).returncode == 0
 
 
 def test_every_message_has_a_case() -> None:
@@ -142,6 +146,7 @@ def test_every_message_has_a_case() -> None:
         *map(refused, ALL),
         tools.refusal("minimal", more=()),
         tools.refusal("minimal", values=GATEWAY, more=tools.KUBERAY),
+        tools.refusal("minimal", values=MONITORED, more=tools.KUBERAY),
     ]
     hit = {found for message in said for found in re.findall(r"(validate[\w-]*\.yaml):(\d+):", message)}
     assert hit == {

@@ -63,7 +63,7 @@ def test_every_branch_is_closed_but_kubernetes_own() -> None:
         for name, child in node.get("properties", {}).items():
             yield from free(child, (*path, name))
 
-    assert set(free(SCHEMA)) == {"nodeSelector", "affinity", "annotations", "grpcAnnotations", "global"}
+    assert set(free(SCHEMA)) == {"nodeSelector", "affinity", "annotations", "grpcAnnotations", "labels", "global"}
 
 
 @pytest.mark.parametrize("path", CLOSED, ids=".".join)

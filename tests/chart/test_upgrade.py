@@ -120,6 +120,16 @@ CHANGES = [
     ("networkPolicy.extraEgress", [{"ports": [{"port": 443}]}], NONE),
     ("podDisruptionBudget.enabled", False, NONE),
     ("podDisruptionBudget.maxUnavailable", 2, NONE),
+    ("monitoring.podMonitor.enabled", True, NONE),
+    ("monitoring.podMonitor.labels", {"team": "a"}, NONE),
+    ("monitoring.podMonitor.interval", "30s", NONE),
+    ("monitoring.rules.enabled", False, NONE),  # true needs the monitor
+    ("monitoring.rules.labels", {"team": "a"}, NONE),
+    ("monitoring.rules.runbook", "https://example.com/ops", NONE),
+    ("monitoring.rules.firstTokenSeconds", 1, NONE),
+    ("monitoring.dashboards.enabled", True, NONE),
+    ("monitoring.dashboards.labels.grafana_dashboard", "2", NONE),
+    ("monitoring.dashboards.annotations", {"folder": "a"}, NONE),
     ("extraEnv", [{"name": "A", "value": "b"}], NEW),
     ("extraVolumes", [{"name": "nvme", "emptyDir": {}}], NEW),
     ("extraVolumeMounts", [{"name": "nvme", "mountPath": "/nvme"}], NEW),
@@ -200,7 +210,7 @@ def test_a_release_alone_changes_nothing(tmp_path: Path) -> None:
     about = yaml.safe_load((chart / "Chart.yaml").read_text(encoding="utf-8"))
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": "9.9.9", "appVersion": "9.9.9"}))
     for name in tools.VALUE_SETS:
-        new = tools.ray_service(name, chart=chart, more=(*tools.KUBERAY, "--is-upgrade"))
+        new = tools.ray_service(name, chart=chart, more=(*tools.INSTALLED, "--is-upgrade"))
         assert new["metadata"]["labels"]["helm.sh/chart"] == "gemmule-9.9.9"
         assert verdict(tools.ray_service(name), new) == NONE
 

