@@ -166,7 +166,7 @@ class BatchReplica:
 
     def _plan(self, now_s: float) -> None:
         """The next run of equal steps."""
-        self._admit()
+        self._admit(now_s)
         steps = self._fill()
         while (grows := len(self._decoding) + self._prompt) > self.free_kv_tokens and self.running > 1:
             self._preempt()
@@ -197,7 +197,7 @@ class BatchReplica:
         head = self._reading[0]
         return max(1, head.left // budget)
 
-    def _admit(self) -> None:
+    def _admit(self, now_s: float) -> None:
         """The first of the waiting, as long as there are slots, budget and room."""
         budget = self._speed.max_step_tokens - len(self._decoding) - sum(job.left for job in self._reading)
         while self._waiting and budget > 0:
@@ -208,6 +208,7 @@ class BatchReplica:
             if not self._fits(job):
                 return
             heapq.heappop(self._waiting)
+            job.admitted_s = min(job.admitted_s, now_s)
             self._adopt(job)
             budget -= job.left
         self._prefixes.shrink(self.free_kv_tokens - sum(job.left for job in self._reading))

@@ -25,6 +25,7 @@ class Job:
     request: GenerationRequest | None = None  # where every step is looked at
     # ----
     cached_tokens: int = 0
+    admitted_s: float = inf  # to the batch, for the first time
     first_s: float = inf
     left: int = 0  # tokens to read before the next is written
     written: int = 0

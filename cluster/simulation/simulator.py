@@ -14,12 +14,14 @@ from cluster.pacing import Pacing, Run
 from cluster.policy import choose
 from cluster.routing.pricing import usd
 from cluster.rules import Rules
+from cluster.scaling.rules import ScalingRules
 from cluster.simulation.ask import Ask
 from cluster.simulation.batch import BatchReplica
 from cluster.simulation.fleet import Fleet
 from cluster.simulation.job import Job
 from cluster.simulation.picking import ByPowerOfTwo, ByPrefix, Held, Pick, Replica
 from cluster.simulation.result import End, Outcomes, Result, SizeUse
+from cluster.simulation.scaler import LOOK_S, Scaler
 from cluster.simulation.sized import Sized
 from cluster.simulation.stepped import SteppedReplica, request_of
 from cluster.snapshot import Decision, Snapshot
@@ -36,6 +38,7 @@ class Options:
 
     exact: bool = False  # every step of the real scheduler, in place of jumps
     block_tokens: int = 512
+    scaling: ScalingRules | None = None  # None: replicas stay as many as they are
     seed: int = 0
     told: Callable[[float], None] | None = None  # the virtual clock, for a progress bar
 
@@ -50,7 +53,8 @@ class _Open:
     job: Job | None = None
     run: Run | None = None
     first_s: float = inf
-    tried: frozenset[Size] = frozenset()
+    retried: bool = False
+    without: frozenset[Size] = frozenset()  # sizes that failed it
     usd: float = 0.0
 
 
@@ -69,6 +73,8 @@ class Simulator:
         ordered = sorted(fleet.sizes, key=lambda size: fleet.sizes[size].usd_per_mtoken)
         self._sizes = {size: self._sized(size) for size in ordered}
         self._largest = ordered[-1]
+        scaling = options.scaling
+        self._scaler = Scaler(scaling, rules, list(self._sizes.values()), fleet.budget_devices) if scaling else None
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._count = count()
         self._open: dict[int, _Open] = {}
@@ -88,6 +94,8 @@ class Simulator:
             sized.noted(0.0)
         self._next(iter(asks))
         self._at(_TICK_S, self._tick, None)
+        if self._scaler is not None:
+            self._at(LOOK_S, self._scale, self._scaler)
         for failure in self._fleet.failures:
             self._at(failure.at_s, self._fail, failure.size)
         self._plan_failure(0)
@@ -110,6 +118,8 @@ class Simulator:
         ask, asks = what
         self._next(asks)
         opened = self._open[ask.number] = _Open(ask)
+        if self._scaler is not None:
+            self._scaler.see(ask, self.now_s)
         if ask.facts.timeout_s is not None:
             self._at(ask.at_s + ask.facts.timeout_s, self._late, opened)
         self._decide(opened)
@@ -119,10 +129,10 @@ class Simulator:
         return Snapshot(tuple(states), self._brown_out.waived)
 
     def _decide(self, opened: _Open) -> None:
-        ask, snapshot = opened.ask, self._snapshot(opened.tried)
+        ask, snapshot = opened.ask, self._snapshot(opened.without)
         decision = choose(ask.facts, snapshot, self._rules) if snapshot.sizes else None
         if not isinstance(decision, Decision):
-            self._end(opened, End.LOST if opened.tried else End.REFUSED)
+            self._end(opened, End.LOST if opened.retried else End.REFUSED)
             return
         self._send(opened, decision, snapshot)
 
@@ -201,6 +211,7 @@ class Simulator:
         if job is not None and run is not None:
             run.seen(shown_s)
             self._pacing.end(run, Usage(job.prompt_tokens, job.output_tokens, job.cached_tokens))
+            self._sizes[run.size].answered(self.now_s - job.admitted_s)
         self._end(opened, End.ANSWERED)
 
     def _off(self, opened: _Open) -> None:
@@ -260,6 +271,24 @@ class Simulator:
             self._options.told(self.now_s)
         self._at(self.now_s + _TICK_S, self._tick, None)
 
+    def _scale(self, scaler: Scaler) -> None:
+        """Start, call off or drain replicas as the scaling policy wishes."""
+        for target in scaler.targets(self.now_s):
+            sized = self._sizes[target.size]
+            if target.replicas == sized.count:
+                continue
+            self._reasons.append((self.now_s, target.size, target.replicas, target.reason))
+            sized.account(self.now_s)
+            while sized.count < target.replicas:
+                self._start(sized)
+            while sized.count > target.replicas:
+                if sized.starts:
+                    sized.starts.pop()
+                else:
+                    sized.drain()
+            sized.noted(self.now_s)
+        self._at(self.now_s + LOOK_S, self._scale, scaler)
+
     def _began(self, sized: Sized) -> None:
         sized.account(self.now_s)
         sized.start()
@@ -281,12 +310,14 @@ class Simulator:
 
     def _lost(self, opened: _Open) -> None:
         """Before its first token it is tried once more, a tier without the size that failed; after that it is over."""
-        size, again = opened.size, not opened.tried and opened.first_s == inf
+        size, again = opened.size, not opened.retried and opened.first_s == inf
         self._off(opened)
         if size is None or not again:
             self._end(opened, End.LOST)
             return
-        opened.tried = frozenset({size}) if opened.ask.facts.tier is not None else frozenset()
+        opened.retried = True
+        if opened.ask.facts.tier is not None:
+            opened.without = frozenset({size})
         self._decide(opened)
 
     def _plan_failure(self, number: int) -> None:
@@ -311,15 +342,17 @@ class Simulator:
     def _start(self, sized: Sized) -> None:
         """One more, after its cold start."""
         sized.account(self.now_s)
-        sized.starting += 1
+        number = next(self._count)
+        sized.starts.append(number)
         sized.noted(self.now_s)
-        self._at(self.now_s + sized.fleet.speed.start_s, self._started, sized)
+        self._at(self.now_s + sized.fleet.speed.start_s, self._started, (sized, number))
 
-    def _started(self, sized: Sized) -> None:
-        if not sized.starting:
+    def _started(self, what: tuple[Sized, int]) -> None:
+        sized, number = what
+        if number not in sized.starts:
             return  # it was called off
         sized.account(self.now_s)
-        sized.starting -= 1
+        sized.starts.remove(number)
         sized.start()
         sized.noted(self.now_s)
         waiting = list(sized.backlog)

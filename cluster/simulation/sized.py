@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from cluster.config import Tier
+from cluster.line import KEEP
 from cluster.pacing import Pacing
 from cluster.simulation.fleet import SizeFleet
 from cluster.simulation.job import Job
@@ -19,15 +20,22 @@ class Sized:
         self.size, self.fleet = size, fleet
         self.held: dict[str, Held] = {}  # that take requests
         self.draining: dict[str, Held] = {}
-        self.starting = 0
+        self.starts: list[int] = []  # numbers of those on their way
         self.ongoing: Counter[Tier | None] = Counter()
         self.total = 0  # of them
         self.backlog: deque[tuple[Job, str]] = deque()  # no replica has room; with their sessions
         self.replica_s = 0.0
         self.actions: list[tuple[float, int, int]] = []  # instant, how many run and start, how many run
-        self._pick, self._make, self._context = pick, make, context
+        self.context = context  # tokens at most
+        self.busy_s = 0.0  # that a request holds a slot; older ones count less
+        self._pick, self._make = pick, make
         self._made = 0
         self._seen_s = 0.0
+
+    @property
+    def starting(self) -> int:
+        """Replicas on their way."""
+        return len(self.starts)
 
     @property
     def count(self) -> int:
@@ -39,7 +47,7 @@ class Sized:
         running, slots = len(self.held), self.fleet.speed.slots * len(self.held)
         pace = pacing.pace(self.size, self.total, slots)
         price, wakes = self.fleet.usd_per_mtoken, self.fleet.min_replicas == 0
-        return SizeState(self.size, running, self.total, slots, self._context, price, wakes, pace, self.ongoing)
+        return SizeState(self.size, running, self.total, slots, self.context, price, wakes, pace, self.ongoing)
 
     def place(self, job: Job, session: str, now_s: float) -> Held | None:
         """Give it to a replica; without one it waits for the first that has room."""
@@ -50,6 +58,10 @@ class Sized:
                 return held
         self.backlog.append((job, session))
         return None
+
+    def answered(self, busy_s: float) -> None:
+        """A request held a slot for so long."""
+        self.busy_s = KEEP * self.busy_s + (1 - KEEP) * busy_s if self.busy_s else busy_s
 
     def account(self, now_s: float) -> None:
         """Replica-seconds up to now; before every change. Who starts or drains holds its devices too."""

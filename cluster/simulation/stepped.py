@@ -133,6 +133,9 @@ class SteppedReplica:
         if self._plan is None:
             self.due_s = inf
             return
+        for span in plan.spans:
+            job = self._jobs[span.sequence]
+            job.admitted_s = min(job.admitted_s, now_s)
         decodes = [span.sequence for span in plan.spans if span.sequence.num_output > 0 and len(span.tokens) == 1]
         context = sum(len(sequence.tokens) for sequence in decodes)
         self.due_s = now_s + self._slowed() * self._speed.seconds(plan.num_tokens - len(decodes), len(decodes), context)

@@ -1,6 +1,7 @@
 """A whole fleet on the virtual clock."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.config import ClusterConfig, ReplicaChoice, RoutingConfig, Tier
+from cluster.scaling.rules import scaling_rules
 from cluster.simulation.asking import MIX, Asking, Target, prospects_of, rules_for
 from cluster.simulation.fleet import Failure, Fleet, SizeFleet
 from cluster.simulation.result import ALL, End, Result
@@ -143,3 +145,39 @@ def test_jumps_and_steps_agree_on_a_fleet() -> None:
 
 def test_ends_are_counted_by_their_kind() -> None:
     assert [end.name for end in End] == ["ANSWERED", "REFUSED", "LATE", "LOST"]
+
+
+def a_growing_fleet(**changes: object) -> Fleet:
+    fleet = a_fleet(1, slots=8, budget_devices=9.0)
+    sizes = {size: replace(each, min_replicas=0, max_replicas=6) for size, each in fleet.sizes.items()}
+    return replace(fleet, sizes=sizes, **changes)  # type: ignore[arg-type]
+
+
+def waves() -> list[TraceRequest]:
+    """Two crowds with a quiet stretch between them."""
+    crowd = sped_up(TRACE, 3)
+    gap_s = crowd[-1].at_s + 400
+    return [*crowd, *(replace(each, at_s=each.at_s + gap_s) for each in crowd)]
+
+
+def test_replicas_follow_the_load_within_the_budget() -> None:
+    config = CONFIG.model_copy(update={"scaling": CONFIG.scaling.model_copy(update={"window_s": 20.0})})
+    result = run(a_growing_fleet(), waves(), options=Options(scaling=scaling_rules(config)))
+    assert sorted(result.outcomes.number) == list(range(2 * len(TRACE)))
+    assert result.use[Size.B2].most_replicas > 1
+    assert result.reasons
+    changes = sorted((at_s, size, count) for size, use in result.use.items() for at_s, count, _ in use.over_time)
+    held = dict.fromkeys(Size, 1)
+    for _, size, count in changes:
+        held[size] = count
+        assert sum(held.values()) <= 9
+    fixed = run(a_fleet(3, slots=8), waves())
+    assert sum(use.replica_s for use in result.use.values()) < sum(use.replica_s for use in fixed.use.values())
+
+
+def test_a_sleeping_size_is_woken_and_its_neighbour_answers_meanwhile() -> None:
+    fleet = a_growing_fleet()
+    asleep = replace(fleet, sizes={**fleet.sizes, Size.B27: replace(fleet.sizes[Size.B27], replicas=0)})
+    result = run(asleep, mix={Tier.PREMIUM: 1.0}, options=Options(scaling=scaling_rules(CONFIG)), timeout_s=None)
+    assert result.summaries()[ALL].answered == len(TRACE)
+    assert result.use[Size.B27].most_replicas >= 1
