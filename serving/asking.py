@@ -62,6 +62,11 @@ def text_ask(raw: Mapping[str, Any]) -> TextAsk:
     return ask
 
 
+def ask_of_either(raw: Mapping[str, Any]) -> ChatAsk | TextAsk:
+    """A completion if it has what only completions have; all else is read as a chat, and says what that lacks."""
+    return text_ask(raw) if ("prompt" in raw or "prompt_token_ids" in raw) and "messages" not in raw else chat_ask(raw)
+
+
 def _settle(raw: Mapping[str, Any], form: type[AskBase]) -> dict[str, Any]:
     fields = settle_names(raw, form.model_fields, REFUSED)
     for name, nested in _NESTED.items():

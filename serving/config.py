@@ -1,11 +1,13 @@
 """The root of the configuration tree, and the only reader of files and environment.
 
-Precedence: command-line flags, then environment (`GEMMULE_SERVER__HTTP_PORT`), then the file, then defaults.
+Precedence: command-line flags, then Vertex AI's contract (`AIP_HTTP_PORT`), then environment
+(`GEMMULE_SERVER__HTTP_PORT`), then the file, then defaults.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +20,13 @@ class ConfigError(Exception):
     """A setting is wrong; the message names its path, what was given and what is allowed."""
 
 
+_ROUTE: Final = r"^/[A-Za-z0-9._~:/-]+$"
+_OWN_ROUTES: Final = (
+    "/v1/chat", "/v1/completions", "/v1/quote", "/v1/models", "/v1/status", "/readyz", "/healthz", "/metrics", "/admin",
+    "/docs", "/redoc", "/openapi.json", "/-/"
+)  # fmt: skip
+
+
 class ServerConfig(BaseModel):
     """Where the two faces listen and what they accept."""
 
@@ -28,6 +37,17 @@ class ServerConfig(BaseModel):
     grpc_port: int = Field(9000, ge=1, le=65_535, description="gRPC port.")
     ingress_replicas: int = Field(1, ge=1, le=64, description="Processes that parse, route and stream.")
     max_body_bytes: int = Field(4 * 2**20, ge=1024, description="Largest request body or message.")
+    predict_route: str | None = Field(
+        None, pattern=_ROUTE, description="Where Vertex AI's `instances` are answered with `predictions`; none nowhere."
+    )
+    health_route: str | None = Field(None, pattern=_ROUTE, description="One more place of /readyz; none.")
+
+    @model_validator(mode="after")
+    def _routes_are_free(self) -> Self:
+        for name, route in (("predict_route", self.predict_route), ("health_route", self.health_route)):
+            if route and route.startswith(_OWN_ROUTES):
+                raise ValueError(f"{name}={route} is an address that gemmule answers itself; choose another")
+        return self
 
 
 class TrafficConfig(BaseModel):
@@ -90,7 +110,7 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
         if not isinstance(tree, dict):
             raise ConfigError(f"{path} must hold a mapping with `server:` and `cluster:`")
     settings = _validated(tree)
-    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    given = _of_vertex(os.environ) | {key: value for key, value in (flags or {}).items() if value is not None}
     if not given:
         return settings
     merged = settings.model_dump(mode="json")
@@ -101,6 +121,18 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
             node = node.setdefault(parent, {})
         node[leaf] = value
     return from_tree(merged)
+
+
+def _of_vertex(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What Vertex AI tells a prediction container, as flags: it calls that port and those routes, whatever is set."""
+    if not (port := environment.get("AIP_HTTP_PORT")):
+        return {}
+    routes = {
+        "predict_route": environment.get("AIP_PREDICT_ROUTE"),
+        "health_route": environment.get("AIP_HEALTH_ROUTE"),
+    }
+    found = {"host": "0.0.0.0", "http_port": port, **routes}  # noqa: S104
+    return {f"server.{key}": value for key, value in found.items() if value}
 
 
 def from_tree(tree: Mapping[str, Any]) -> Settings:

@@ -25,6 +25,7 @@ from serving.config import Settings, from_tree
 from serving.generations import Router
 from serving.logs import log_json
 from serving.rest.answer import Limits
+from serving.rest.app import PredictionRoutes
 from serving.rest.app import build_app as build_web
 from serving.rest.body import BodyLimits
 from serving.rpc.health import HealthFace
@@ -46,7 +47,9 @@ class Ingress(GemmuleFace, HealthFace):
         service = service_of(settings, router)
         GemmuleFace.__init__(self, service, settings.server.max_body_bytes)
         HealthFace.__init__(self, service)
-        self._asgi = build_web(lambda: service, Limits(BodyLimits(settings.server.max_body_bytes)))
+        server = settings.server
+        routes = PredictionRoutes(server.predict_route, server.health_route)
+        self._asgi = build_web(lambda: service, Limits(BodyLimits(server.max_body_bytes)), routes)
 
     def asgi(self) -> Any:
         """The ASGI application."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from serving.cli.models_commands import models
 from serving.cli.remote import DEFAULT_URL, RemoteError
 from serving.cli.routing_commands import routing
 from serving.cli.traffic_commands import traffic
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 _bench = typer.Typer(help="Measure, by turns and beside the machine's own limits.", no_args_is_help=True)
 app.add_typer(_bench, name="bench")
+app.add_typer(models, name="models")
 app.add_typer(routing, name="routing")
 app.add_typer(traffic, name="traffic")
 _PIPED_WIDTH = 160  # columns where the output is no terminal
@@ -119,19 +121,26 @@ def profile(
 
 
 @app.command()
+def check(
+    url: Annotated[str | None, typer.Option("--url", help="REST address.")] = None,
+    grpc: Annotated[str | None, typer.Option("--grpc", help="gRPC address, host:port without TLS.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="A size (2b, 9b, 27b) or a tier.")] = "auto",
+    json: AsJson = False,
+) -> None:
+    """Ask a running gemmule whether it is ready, and for one short answer, on REST, gRPC or both."""
+    from serving.cli.check import check as command
+
+    if not url and not grpc:
+        raise typer.BadParameter("give --url, --grpc or both")
+    _leave(command(url, grpc, model, json, _console))
+
+
+@app.command()
 def doctor(config: Config = None, json: AsJson = False) -> None:
     """Check Python, compiler, memory, ports and sources, and say the cure for what is missing."""
     from serving.cli.report import print_checks
 
     _leave(print_checks(_settings(config, {}), json, _console))
-
-
-@app.command()
-def models(config: Config = None, json: AsJson = False) -> None:
-    """List the slots: size, checkpoint, folder, parameters, degree."""
-    from serving.cli.models import models as command
-
-    _leave(command(_settings(config, {}), json, _console))
 
 
 @app.command()

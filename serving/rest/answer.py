@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -19,6 +19,8 @@ from serving.rest.hangup import beats, until_hangup
 from serving.rest.schemas import Shape, route_headers
 from serving.rest.sse import EventStream, sse
 from serving.service import Service
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def answer(
     return JSONResponse(shape.whole(whole, ask.num_logprobs is not None), headers=headers)
 
 
-async def read_ask(service: Service, request: Request, read: Callable[[Mapping[str, Any]], Ask], limits: Limits) -> Ask:
+async def read_ask(service: Service, request: Request, read: Callable[[Mapping[str, Any]], T], limits: Limits) -> T:
     """What the body asks for; raises `GemmuleError`."""
     try:
         body = await read_body(request, limits.body)

@@ -23,6 +23,7 @@ from serving.rest.answer import Limits, answer
 from serving.rest.hangup import HungUp
 from serving.rest.linger import LingeringResponse
 from serving.rest.openapi import body_of, document, refusals
+from serving.rest.predicted import predicted
 from serving.rest.profiled import profiled
 from serving.rest.quoted import quoted
 from serving.rest.schemas import ChatShape, TextShape, model_object
@@ -38,7 +39,17 @@ _STATUS: Final = TypeAdapter(ClusterStatus)
 Handler = Callable[[Request, RequestId], Awaitable[Response]]
 
 
-def build_app(get_service: Callable[[], Service], limits: Limits | None = None) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class PredictionRoutes:
+    """Where Vertex AI's contract is answered; None nowhere."""
+
+    predict: str | None = None
+    health: str | None = None
+
+
+def build_app(
+    get_service: Callable[[], Service], limits: Limits | None = None, prediction: PredictionRoutes | None = None
+) -> FastAPI:
     """The ASGI application; `get_service` is called once per request."""
     face = RestFace(get_service, limits or Limits())
     app = FastAPI(
@@ -64,6 +75,10 @@ def build_app(get_service: Callable[[], Service], limits: Limits | None = None) 
     wrong = refusals(400, 404, 413, 415, 429, 503)
     face.add(app, "POST", "/admin/profile", face.profile, openapi_extra=body_of(ProfileAsk), responses=wrong)
     app.add_api_route("/healthz", healthz, methods=["GET"])
+    if prediction and prediction.predict:
+        face.add(app, "POST", prediction.predict, face.predict, responses=refused)
+    if prediction and prediction.health:
+        face.add(app, "GET", prediction.health, face.readyz, responses=refusals(503))
     return app
 
 
@@ -106,6 +121,10 @@ class RestFace:
     async def quote(self, request: Request, request_id: RequestId) -> Response:
         """Price, time and quality of a chat or a text on every size, and which would answer; runs nothing."""
         return await quoted(self.get_service(), request, request_id, self.limits)
+
+    async def predict(self, request: Request, request_id: RequestId) -> Response:
+        """Answer many chats or texts at once, as Vertex AI asks its prediction containers."""
+        return await predicted(self.get_service(), request, request_id, self.limits)
 
     async def models(self, _request: Request, request_id: RequestId) -> Response:
         """Sizes and tiers that `model` may name."""

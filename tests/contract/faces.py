@@ -18,7 +18,7 @@ from cluster.config import ClusterConfig
 from model.prompt import Prompter
 from model.request import RequestId
 from serving.rest.answer import Limits
-from serving.rest.app import build_app
+from serving.rest.app import PredictionRoutes, build_app
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2 as pb
 from serving.rpc.gen.gemmule.v1 import gemmule_pb2_grpc as pb_grpc
 from serving.rpc.health import HealthFace
@@ -28,6 +28,7 @@ from tests.fakes.router import Script, ScriptedRouter
 
 TOKENIZER = Path(__file__).parents[2] / "model/family/checkpoints/nano-2b/tokenizer.json"
 MAX_BYTES = 4 * 2**20
+ROUTES = PredictionRoutes("/predict", "/health")
 CHAT = {"model": "2b", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -66,6 +67,7 @@ class Faces:
     http: httpx.AsyncClient
     url: str
     port: int
+    rpc_address: str
     grpc: pb_grpc.GemmuleServiceStub
     health: health_pb2_grpc.HealthStub
     router: ScriptedRouter
@@ -92,7 +94,7 @@ async def running(limits: Limits | None = None, router: ScriptedRouter | None = 
     """Both servers, up; down again afterwards."""
     router, numbers = router or ScriptedRouter(), count(1)
     service = Service(ClusterConfig(), Prompter(TOKENIZER), router, time, lambda: RequestId(f"req-{next(numbers)}"))
-    config = uvicorn.Config(build_app(lambda: service, limits), port=0, log_level="warning")
+    config = uvicorn.Config(build_app(lambda: service, limits, ROUTES), port=0, log_level="warning")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -110,7 +112,7 @@ async def running(limits: Limits | None = None, router: ScriptedRouter | None = 
         grpc.aio.insecure_channel(f"127.0.0.1:{rpc_port}") as channel,
     ):
         stubs = pb_grpc.GemmuleServiceStub(channel), health_pb2_grpc.HealthStub(channel)
-        yield Faces(http, url, port, *stubs, router, service)
+        yield Faces(http, url, port, f"127.0.0.1:{rpc_port}", *stubs, router, service)
     await rpc.stop(None)
     server.should_exit = True
     await serving
