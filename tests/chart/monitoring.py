@@ -1,4 +1,4 @@
-"""Dashboards and alerts as the chart renders them, the queries in them, and promtool where it is at hand."""
+"""Dashboards and alerts as the chart renders them, the queries in them, and Prometheus where it is at hand."""
 
 import json
 import os
@@ -72,17 +72,16 @@ def grouped(expr: str) -> set[str]:
     return {label for group in _GROUPED.findall(expr) for label in group.replace(" ", "").split(",") if label}
 
 
-def promtool() -> Path | None:
-    """In the search path, or where `scripts/promtool.sh` puts it."""
+def program(name: str) -> Path | None:
+    """`promtool` or `prometheus`, in the search path or where `scripts/prometheus.sh` puts them."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    fetched = cache / "gemmule" / "promtool" / "usr" / "bin" / "promtool"
-    there = shutil.which("promtool")
+    fetched, there = cache / "gemmule" / "prometheus" / name, shutil.which(name)
     return Path(there) if there else fetched if fetched.exists() else None
 
 
 def checked(folder: Path, command: str, files: dict[str, Tree]) -> str:
     """What `promtool COMMAND` says of files; the first is named on its command line. Fails when it finds a fault."""
-    tool = promtool()
+    tool = program("promtool")
     assert tool is not None
     for name, content in files.items():
         (folder / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -10,7 +10,7 @@ from tests.chart.tools import Tree
 Series = dict[str, str]
 LONG = 240  # samples of 15 s: an hour
 pytestmark = pytest.mark.skipif(
-    monitoring.promtool() is None, reason="ALERTS WERE NOT PLAYED: run sh scripts/promtool.sh"
+    monitoring.program("promtool") is None, reason="ALERTS WERE NOT PLAYED: run sh scripts/prometheus.sh"
 )
 
 

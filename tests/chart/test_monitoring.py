@@ -19,7 +19,8 @@ from tests.fakes.router import ScriptedRouter
 GUIDE = (tools.ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 QUERIES = dict(monitoring.queries())
 needs_promtool = pytest.mark.skipif(
-    monitoring.promtool() is None, reason="PROMQL WAS NOT PARSED, ALERTS WERE NOT PLAYED: run sh scripts/promtool.sh"
+    monitoring.program("promtool") is None,
+    reason="PROMQL WAS NOT PARSED, ALERTS WERE NOT PLAYED: run sh scripts/prometheus.sh",
 )
 Page = dict[str, list[dict[str, str]]]  # name -> labels of each series
 
