@@ -1,6 +1,6 @@
 """The pods that KubeRay 1.7 makes of a RayService, and the restricted Pod Security Standard."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tests.chart.tools import Tree
@@ -35,6 +35,21 @@ def pods_of(service: Tree) -> dict[str, Tree]:
             | {key: ray[key] for key in _FROM_RAY if key in ray}
         ]
     return found
+
+
+def every_pod(found: Sequence[Tree]) -> dict[str, Tree]:
+    """All pods that a rendering leads to: Ray's, those of Jobs, and those that stand alone, by name."""
+    pods = {}
+    for item in found:
+        name = item["metadata"]["name"]
+        match item["kind"]:
+            case "RayService":
+                pods |= pods_of(item)
+            case "Job":
+                pods[name] = _pod(name, item["spec"]["template"])
+            case "Pod":
+                pods[name] = item
+    return pods
 
 
 def _pod(name: str, template: Tree) -> Tree:

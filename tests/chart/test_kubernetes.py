@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 
 from tests.chart import crd, tools
-from tests.chart.pods import breaches, containers, pods_of
+from tests.chart.pods import breaches, containers, every_pod, pods_of
 
 each_set = pytest.mark.parametrize("name", tools.VALUE_SETS)
 each_version = pytest.mark.parametrize("kube", tools.KUBE_VERSIONS)
@@ -18,8 +18,9 @@ each_version = pytest.mark.parametrize("kube", tools.KUBE_VERSIONS)
 @each_set
 def test_builtin_objects_and_pods_fit_the_published_schemas(name: str, kube: str) -> None:
     found = tools.objects(name, kube=kube)
-    (service,) = tools.of_kind(found, "RayService")
-    for item in [*(x for x in found if x["kind"] not in crd.KINDS), *pods_of(service).values()]:
+    builtin = [item for item in found if item["kind"] not in {*crd.KINDS, *tools.FOREIGN}]
+    assert builtin
+    for item in [*builtin, *every_pod(found).values()]:
         kubernetes_validate.validate(item, kube, strict=True)
 
 
@@ -62,7 +63,7 @@ def test_kuberays_definition_refuses(path: Sequence[str | int], value: Any, comp
 
 @each_set
 def test_every_pod_keeps_the_restricted_profile(name: str) -> None:
-    for pod in pods_of(tools.ray_service(name)).values():
+    for pod in every_pod(tools.objects(name)).values():
         assert breaches(pod) == []
         assert pod["spec"]["securityContext"]["runAsUser"] == 10_001  # shared files: one user on every node
 
@@ -122,14 +123,14 @@ def test_secrets_are_named_and_never_held(name: str) -> None:
     found = tools.objects(name)
     assert not tools.of_kind(found, "Secret")
     secret = re.compile(r"token|secret|password|api_?key", re.IGNORECASE)
-    for pod in pods_of(tools.ray_service(name)).values():
+    for pod in every_pod(found).values():
         for variable in pod["spec"]["containers"][0]["env"]:
             assert not secret.search(variable["name"]) or "value" not in variable
 
 
 @each_set
 def test_images_are_versions(name: str) -> None:
-    for pod in pods_of(tools.ray_service(name)).values():
+    for pod in every_pod(tools.objects(name)).values():
         assert all(re.search(r":(?!latest)[\w.-]+$", container["image"]) for container in containers(pod))
 
 

@@ -115,6 +115,9 @@ def test_the_cache_is_a_claim_or_the_pods_own() -> None:
     assert {str(cache(pod)) for pod in made.values()} == {
         str({"persistentVolumeClaim": {"claimName": "gemmule-models"}})
     }
+    single = pods("minimal", modelCache={"kind": "claim", "accessMode": "ReadWriteOnce"})
+    held = {name for name, pod in single.items() if "persistentVolumeClaim" in cache(pod)}
+    assert held == {"2b", "9b", "27b"}
     own = pods("minimal", modelCache={"kind": "ephemeral", "storageClass": "nvme"})
     assert "emptyDir" in cache(own["head"])
     assert "emptyDir" in cache(own["edge"])

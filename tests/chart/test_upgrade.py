@@ -80,7 +80,7 @@ CHANGES = [
     ("modelCache.size", "30Gi", NEW),
     ("modelCache.storageClass", "nvme", NONE),  # an emptyDir has none
     ("modelCache.existingClaim", "weights", NEW),
-    ("modelCache.accessMode", "ReadWriteOnce", NONE),
+    ("modelCache.accessMode", "ReadWriteOnce", NONE),  # without a claim there is none
     ("modelCache.prefetch.enabled", True, NEW),  # what comes along: the claim
     ("modelCache.prefetch.hook", True, NONE),
     ("modelCache.prefetch.cpu", "2", NONE),
@@ -194,7 +194,7 @@ def test_a_change_of(path: str, value: Any, expected: Verdict) -> None:
 @pytest.mark.parametrize("name", tools.VALUE_SETS)
 def test_prices_and_replicas_never_start_a_second_cluster(name: str) -> None:
     price = tools.nested(f"{SIZE}.usd_per_mtoken", 0.2)
-    count = tools.nested("config.cluster.sizes.27b.replicas", {"min_replicas": 0, "max_replicas": 2})
+    count = tools.nested(f"{SIZE}.replicas", {"min_replicas": 0, "max_replicas": 1})
     for values in (price, count):
         assert verdict(tools.ray_service(name), tools.ray_service(name, values=values)) in (PLACE, NONE)
 

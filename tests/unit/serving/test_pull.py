@@ -34,7 +34,7 @@ def test_one_that_cannot_be_had_does_not_stop_the_others(tmp_path: Path) -> None
 
 def test_a_hubs_checkpoint_is_asked_for_by_revision(tmp_path: Path) -> None:
     """In a process of its own: the hub's library reads its environment when it is imported."""
-    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "serving.main", "models", "pull", "hf://google/gemma-2-2b-it@0123abc"],
         env=environment, capture_output=True, text=True, check=False, timeout=120,
