@@ -69,6 +69,11 @@ def read_trace(path: Path) -> list[TraceRequest]:
     return from_zero(rows)
 
 
+def is_rates(path: Path) -> bool:
+    """Whether it begins as a table of rates does. Raises `TraceError`."""
+    return any(line.startswith(",".join(_RATES)) for line in _lines(path)[:1])
+
+
 def read_rates(path: Path) -> Rates:
     """A table of rates, from its first instant on. Raises `TraceError`."""
     rows = list(csv.DictReader(_lines(path)))

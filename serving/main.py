@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from serving.cli.models_commands import models
+from serving.cli.plan_command import plan
 from serving.cli.remote import DEFAULT_URL, RemoteError
 from serving.cli.routing_commands import routing
 from serving.cli.traffic_commands import traffic
@@ -25,6 +26,7 @@ app.add_typer(_bench, name="bench")
 app.add_typer(models, name="models")
 app.add_typer(routing, name="routing")
 app.add_typer(traffic, name="traffic")
+app.command()(plan)
 _PIPED_WIDTH = 160  # columns where the output is no terminal
 _console = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 _errors = Console(stderr=True)

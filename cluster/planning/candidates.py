@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from cluster.planning.capacity import Bound, Slo, carried
-from cluster.planning.demand import Lengths
+from cluster.planning.demand import Demand
 from cluster.speed import Speed
 from cluster.speeds.file import Mark, Speeds
 from cluster.speeds.lookup import degrees_of, device_of, speed_of
-from cluster.speeds.roofline import need_of, usable_bytes
+from cluster.speeds.roofline import engine_of, need_of, usable_bytes
+from model.checkpoint import shape_of
 from model.config import Quantization, Size
+from model.fit import Room, remedies
 
 _GB: Final = 1e9
 _WHOLE_BITS: Final = 16.0
@@ -58,17 +60,17 @@ def precision_name(quantization: Quantization | None) -> str:
 class Wanted:
     """What candidates may be made of."""
 
-    kinds: Sequence[str]
-    precisions: Sequence[Quantization | None]
+    kinds: tuple[str, ...]
+    precisions: tuple[Quantization | None, ...]
 
 
 def candidates(
-    speeds: Speeds, size: Size, wanted: Wanted, lengths: Lengths, slo: Slo
+    speeds: Speeds, size: Size, wanted: Wanted, demand: Demand, slo: Slo
 ) -> tuple[tuple[Candidate, ...], tuple[Misfit, ...]]:
     """All that carry something, without those that another one beats in every way; and all that cannot be."""
     able: list[Candidate] = []
     unable: list[Misfit] = []
-    for found in _all(speeds, size, wanted, lengths, slo):
+    for found in _all(speeds, size, wanted, demand, slo):
         if isinstance(found, Candidate):
             able.append(found)
         else:
@@ -101,7 +103,7 @@ def _beats(one: Candidate, other: Candidate) -> bool:
     )
 
 
-def _all(speeds: Speeds, size: Size, wanted: Wanted, lengths: Lengths, slo: Slo) -> Iterator[Candidate | Misfit]:
+def _all(speeds: Speeds, size: Size, wanted: Wanted, demand: Demand, slo: Slo) -> Iterator[Candidate | Misfit]:
     for kind in wanted.kinds:
         usd_per_hour = device_of(speeds, kind).usd_per_hour.value
         for degree in degrees_of(speeds, size, kind):
@@ -111,15 +113,16 @@ def _all(speeds: Speeds, size: Size, wanted: Wanted, lengths: Lengths, slo: Slo)
                     why = _too_large(speeds, size, kind, degree, quantization)
                     yield Misfit(size, kind, degree, quantization, why, fits=False)
                 else:
-                    yield _judged(*found, usd_per_hour * degree, lengths, slo)
+                    yield _judged(*found, usd_per_hour * degree, demand, slo)
 
 
-def _judged(speed: Speed, mark: Mark, usd_per_hour: float, lengths: Lengths, slo: Slo) -> Candidate | Misfit:
+def _judged(speed: Speed, mark: Mark, usd_per_hour: float, demand: Demand, slo: Slo) -> Candidate | Misfit:
     where = (speed.size, speed.device, speed.degree, speed.quantization)
-    if speed.kv_tokens < lengths.longest:
-        why = f"has room for {speed.kv_tokens:,} tokens beside the weights, the longest request has {lengths.longest:,}"
+    longest = demand.lengths.longest
+    if speed.kv_tokens < longest:
+        why = f"has room for {speed.kv_tokens:,} tokens beside the weights, the longest request has {longest:,}"
         return Misfit(*where, why, fits=False)
-    found = carried(speed, lengths, slo)
+    found = carried(speed, demand.lengths, slo, demand.bursts)
     if found.per_s <= 0:
         return Misfit(*where, f"{found.share:.1%} of lone requests keep the SLO; bound by {found.bound}", fits=True)
     return Candidate(speed, mark, usd_per_hour, found.per_s, found.bound)
@@ -128,6 +131,10 @@ def _judged(speed: Speed, mark: Mark, usd_per_hour: float, lengths: Lengths, slo
 def _too_large(speeds: Speeds, size: Size, kind: str, degree: int, quantization: Quantization | None) -> str:
     if speeds.assumed is None:
         return "was not measured"
-    need = need_of(size, degree, quantization, speeds.assumed)
-    total, there = need.total_bytes / _GB, usable_bytes(device_of(speeds, kind), speeds.assumed) / _GB
-    return f"needs {total:.1f} GB on each device, {there:.1f} GB of it are usable"
+    usable = usable_bytes(device_of(speeds, kind), speeds.assumed)
+    total, engine = (
+        need_of(size, degree, quantization, speeds.assumed).total_bytes,
+        engine_of(quantization, speeds.assumed),
+    )
+    cures = "; ".join(remedies(shape_of(size), degree, engine, Room(usable))) or "take a larger device"
+    return f"needs {total / _GB:.1f} GB on each device, {usable / _GB:.1f} GB of it are usable: {cures}"

@@ -1,9 +1,10 @@
 """How many requests per second one replica carries within an SLO. Pure.
 
-Requests come at random (Poisson). With rate r, a step takes T = step_s / (1 - r w), where w are the seconds that a
-request adds to steps altogether, prompt and answer; that is Little's law for the sequences that decode at once. Prompts
-wait for each other as in M/G/1 (F. Pollaczek, 1930; A. Khinchine, 1932), the wait's tail taken as exponential. A
-sequence's mean step strays from T as others come and go, and as prompts come between: taken as normal.
+Requests come at random (Poisson), or as much more unevenly as a dispersion says. With rate r, a step takes T = step_s /
+(1 - r w), where w are the seconds that a request adds to steps altogether, prompt and answer; that is Little's law for
+the sequences that decode at once. Prompts wait for each other as in G/G/1 (J. Kingman, 1961), the wait's tail taken as
+exponential; who comes in a bunch of a geometric number waits for the bunch. A sequence's mean step strays from T as
+others come and go, and as prompts come between: taken as normal.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cluster.planning.demand import Lengths
+from cluster.planning.demand import AT_RANDOM, Bursts, Lengths
 from cluster.routing.solve import Floats
 from cluster.speed import Speed
 
@@ -69,23 +70,25 @@ class Carried:
     share: float  # of requests that keep the SLO at that rate
 
 
-def carried(speed: Speed, lengths: Lengths, slo: Slo) -> Carried:
+def carried(speed: Speed, lengths: Lengths, slo: Slo, bursts: Bursts = AT_RANDOM) -> Carried:
     """The highest rate at which the SLO is kept, found by halving: what is kept only falls with the rate."""
     low, high = 0.0, 1.0 / _work_s(speed, lengths)
-    if failing(speed, lengths, slo, high * 1e-6) is not None:
+    if failing(speed, lengths, slo, high * 1e-6, bursts) is not None:
         found = expected(speed, lengths, slo, high * 1e-6)
-        bound = failing(speed, lengths, slo, high * 1e-6)
+        bound = failing(speed, lengths, slo, high * 1e-6, bursts)
         return Carried(0.0, bound or Bound.COMPUTE, 0.0 if found is None else float(found.kept.mean()))
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if failing(speed, lengths, slo, middle) is None else (low, middle)
-    at = expected(speed, lengths, slo, low)
-    return Carried(low, failing(speed, lengths, slo, high) or Bound.COMPUTE, float(at.kept.mean()) if at else 1.0)
+        low, high = (middle, high) if failing(speed, lengths, slo, middle, bursts) is None else (low, middle)
+    at = expected(speed, lengths, slo, low, bursts)
+    return Carried(
+        low, failing(speed, lengths, slo, high, bursts) or Bound.COMPUTE, float(at.kept.mean()) if at else 1.0
+    )
 
 
-def failing(speed: Speed, lengths: Lengths, slo: Slo, per_s: float) -> Bound | None:
+def failing(speed: Speed, lengths: Lengths, slo: Slo, per_s: float, bursts: Bursts = AT_RANDOM) -> Bound | None:
     """What is broken at a rate; None: nothing."""
-    found = expected(speed, lengths, slo, per_s)
+    found = expected(speed, lengths, slo, per_s, bursts)
     if found is None:
         return Bound.COMPUTE
     if found.kv_tokens > speed.kv_tokens:
@@ -97,28 +100,29 @@ def failing(speed: Speed, lengths: Lengths, slo: Slo, per_s: float) -> Bound | N
     return None
 
 
-def expected(speed: Speed, lengths: Lengths, slo: Slo, per_s: float) -> Expected | None:
+def expected(speed: Speed, lengths: Lengths, slo: Slo, per_s: float, bursts: Bursts = AT_RANDOM) -> Expected | None:
     """At a rate; None when steps cannot keep up."""
     busy = per_s * _work_s(speed, lengths)
     if busy >= 1:
         return None
     step_s = speed.step_s / (1 - busy)
+    uneven = bursts.among(per_s)
     steps = lengths.output
     contexts = lengths.prompt + steps / 2
     decoding = per_s * step_s * float(steps.mean())
     held = per_s * step_s * float((steps * contexts).mean())
-    strays = _SURE * sqrt(per_s * step_s * float((steps * contexts**2).mean()))
+    strays = _SURE * sqrt(uneven * per_s * step_s * float((steps * contexts**2).mean()))
     decode_s = decoding * speed.decode_s_per_sequence + held * speed.decode_s_per_context_token
-    waiting = _Waiting.of(speed, lengths, per_s, speed.step_s + decode_s, decoding)
+    waiting = _Waiting.of(speed, lengths, per_s, uneven, speed.step_s + decode_s, decoding)
     if waiting is None:
         return None
-    tokens = _Tokens.of(speed, lengths, per_s, step_s, decoding, decode_s)
+    tokens = _Tokens.of(speed, lengths, per_s, uneven, step_s, decoding, decode_s)
     by_time = _by_time(slo, lengths, waiting, tokens)
     kept = np.ones(len(steps))
     for chance in by_time.values():
         kept = kept * chance
     kv = held + strays + float(contexts.mean())
-    slots = decoding + _SURE * sqrt(decoding) + 1
+    slots = decoding + _SURE * sqrt(uneven * decoding) + 1
     return Expected(step_s, decoding, kv, slots, kept, {bound: float(each.mean()) for bound, each in by_time.items()})
 
 
@@ -131,28 +135,31 @@ def _work_s(speed: Speed, lengths: Lengths) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """For a prompt's turn: it is `busy` with this chance, and then the wait is exponential with this mean."""
+    """For a prompt's turn: it waits with this chance, and then the wait is exponential with this mean."""
 
-    busy: float
+    chance: float
     mean_s: float
     own_s: Floats  # [N] from its turn to its first token
 
     @classmethod
     def of(
-        cls, speed: Speed, lengths: Lengths, per_s: float, empty_step_s: float, decoding: float
+        cls, speed: Speed, lengths: Lengths, per_s: float, uneven: float, empty_s: float, decoding: float
     ) -> "_Waiting | None":
         room = max(16.0, speed.max_step_tokens - decoding)  # tokens of prompts in a step
-        serve_s = lengths.prompt * (speed.prefill_s_per_token + empty_step_s / room)
-        busy = per_s * float(serve_s.mean())
+        serve_s = lengths.prompt * (speed.prefill_s_per_token + empty_s / room)
+        mean_s = float(serve_s.mean())
+        busy = per_s * mean_s
         if busy >= 1:
             return None
-        own_s = empty_step_s * (1 + np.ceil(lengths.prompt / room)) + lengths.prompt * speed.prefill_s_per_token
-        mean_s = float((serve_s**2).mean() / serve_s.mean()) / (2 * (1 - busy))  # of those that wait
-        return cls(busy, mean_s, own_s)
+        own_s = empty_s * (1 + np.ceil(lengths.prompt / room)) + lengths.prompt * speed.prefill_s_per_token
+        varies = float((serve_s**2).mean()) / mean_s**2 - 1
+        wait_s = mean_s * busy / (1 - busy) * (uneven + varies) / 2
+        chance = 1 - (1 - busy) / ((uneven + 1) / 2)  # who comes beside others waits for them, whoever is there
+        return cls(chance, wait_s / chance, own_s)
 
     def within(self, left_s: Floats) -> Floats:
         """Chance that the wait is over after what is left, [N]; none where nothing is left."""
-        late = self.busy * np.exp(-np.maximum(left_s, 0.0) / self.mean_s)
+        late = self.chance * np.exp(-np.maximum(left_s, 0.0) / self.mean_s)
         return np.where(left_s >= 0, 1 - late, 0.0)
 
 
@@ -165,12 +172,19 @@ class _Tokens:
 
     @classmethod
     def of(
-        cls, speed: Speed, lengths: Lengths, per_s: float, step_s: float, decoding: float, decode_s: float
+        cls,
+        speed: Speed,
+        lengths: Lengths,
+        per_s: float,
+        uneven: float,
+        step_s: float,
+        decoding: float,
+        decode_s: float,
     ) -> "_Tokens":
-        others_s = decode_s / sqrt(decoding) if decoding > 0 else 0.0
+        others_s = decode_s * sqrt(uneven / decoding) if decoding > 0 else 0.0
         others_s *= step_s / speed.step_s  # one more sequence also makes all others stay longer
         alive_s = lengths.output * step_s
-        prompts_s = np.sqrt(per_s * alive_s * float((lengths.prompt**2).mean())) * speed.prefill_s_per_token
+        prompts_s = np.sqrt(uneven * per_s * alive_s * float((lengths.prompt**2).mean())) * speed.prefill_s_per_token
         return cls(step_s, np.sqrt(others_s**2 + (prompts_s / lengths.output) ** 2))
 
     def within(self, limit_s: Floats | float) -> Floats:

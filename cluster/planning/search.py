@@ -20,7 +20,8 @@ from cluster.planning.problem import FleetPlan, Part, Problem, Served, replicas_
 from cluster.routing.solve import Floats
 
 _ROUNDING: Final = 1e-9
-_BLOCK: Final = 4096  # combinations of thresholds at once
+_FIRST_BLOCK: Final = 64  # combinations of thresholds at once; each block is twice the one before
+_BLOCK: Final = 4096
 _DIGITS: Final = 6  # of a dollar: closer costs are equal
 
 Key = tuple[float, float, float, float, tuple[float, ...], tuple[tuple[str, int, float], ...]]
@@ -85,9 +86,9 @@ class _Search:
         every = self._thresholds()
         bounds = self._bounds(every.per_s)
         order = np.argsort(bounds, kind="stable")
-        found = best
-        for begin in range(0, len(order), _BLOCK):
-            block = order[begin : begin + _BLOCK]
+        found, begin, size = best, 0, _FIRST_BLOCK
+        while begin < len(order):
+            block, begin, size = order[begin : begin + size], begin + size, min(2 * size, _BLOCK)
             most = np.inf if found is None else round(found.usd_per_hour, _DIGITS) + 10.0**-_DIGITS
             block = block[bounds[block] <= most]
             if not len(block):
@@ -118,15 +119,27 @@ class _Search:
 
     def _plans(self, every: _Thresholds, block: NDArray[np.int64], most: float) -> Iterator[FleetPlan]:
         """Of each choice of candidates the plans that cost least among the combinations of a block."""
-        per_s = every.per_s[block]
-        for chosen in product(*self._candidates):
-            replicas = [self._replicas(per_s[:, column], each) for column, each in enumerate(chosen)]
-            cost = sum(count * each.usd_per_hour for count, each in zip(replicas, chosen, strict=True))
-            cost = np.where(self._within(chosen, replicas), cost, np.inf)
-            least = float(cost.min())
-            if np.isinf(least) or least > most:
+        counts = [
+            [self._replicas(every.per_s[block, column], each) for each in candidates]
+            for column, candidates in enumerate(self._candidates)
+        ]
+        least = [
+            [float(count.min()) * each.usd_per_hour for count, each in zip(mine, candidates, strict=True)]
+            for mine, candidates in zip(counts, self._candidates, strict=True)
+        ]
+        for which in product(*(range(len(candidates)) for candidates in self._candidates)):
+            if sum(costs[place] for costs, place in zip(least, which, strict=True)) > most:
                 continue
-            most = least + 10.0**-_DIGITS
+            chosen = [candidates[place] for candidates, place in zip(self._candidates, which, strict=True)]
+            replicas = [mine[place] for mine, place in zip(counts, which, strict=True)]
+            cost = np.zeros(len(block))
+            for count, each in zip(replicas, chosen, strict=True):
+                cost += count * each.usd_per_hour
+            cost = np.where(self._within(chosen, replicas), cost, np.inf)
+            cheap = float(cost.min())
+            if np.isinf(cheap) or cheap > most:
+                continue
+            most = cheap + 10.0**-_DIGITS
             for place in np.flatnonzero(cost <= most):
                 asked = every.places[block[place]]
                 mixes = {tier: self._mixes[c][asked[c]] for c, tier in enumerate(self._tiers)}

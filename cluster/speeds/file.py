@@ -44,6 +44,7 @@ class Figure(_Part):
 class Device(_Part):
     """One kind of device."""
 
+    product: str | None = Field(None, description="As the node label nvidia.com/gpu.product names it.")
     memory_bytes: Figure
     read_bytes_per_s: Figure | None = Field(None, description="Of its memory; none: nothing is calculated for it.")
     bf16_flops_per_s: Figure | None = Field(None, description="Dense, multiply and add counted as two.")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.planning.capacity import Bound, Slo, carried, expected, normal
-from cluster.planning.demand import Lengths
+from cluster.planning.demand import Bursts, Lengths
 from cluster.speed import Speed
 from model.config import Size
 
@@ -57,6 +57,16 @@ def test_looser_promises_and_faster_replicas_carry_no_less(ttft_s: float, tpot_s
     assert carried(SPEED, LENGTHS, slo.looser(factor)).per_s >= now * 0.999
     assert carried(faster, LENGTHS, slo).per_s >= now * 0.999
     assert carried(replace(SPEED, kv_tokens=10**7), LENGTHS, slo).per_s >= now * 0.999
+
+
+@given(st.floats(1, 10), st.floats(1, 3), st.floats(0.1, 50))
+def test_bunches_carry_no_more_and_the_less_of_a_bunch_comes_the_better(
+    dispersion: float, factor: float, per_s: float
+) -> None:
+    now = carried(SPEED, LENGTHS, SLO, Bursts(dispersion, per_s)).per_s
+    assert carried(SPEED, LENGTHS, SLO, Bursts(dispersion * factor, per_s)).per_s <= now * 1.001
+    assert carried(SPEED, LENGTHS, SLO, Bursts(dispersion, per_s * factor)).per_s >= now * 0.999
+    assert now <= carried(SPEED, LENGTHS, SLO).per_s * 1.001
 
 
 def test_the_normal_distribution_is_near_enough() -> None:

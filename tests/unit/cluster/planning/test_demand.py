@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.planning.demand import demand_of, demand_of_rates, late_share_at, lengths_of
+from cluster.planning.demand import demand_of, demand_of_rates, dispersion_of, late_share_at, lengths_of
 from cluster.trace import TraceRequest
 from cluster.traces import Rates
 
@@ -42,3 +42,12 @@ def test_lengths_stand_for_all_the_longest_included() -> None:
     assert len(found.prompt) <= 400
     assert found.longest == max(each.prompt_tokens + each.output_tokens for each in many)
     assert found.prompt.mean() == pytest.approx(np.mean([each.prompt_tokens for each in many]), rel=0.02)
+
+
+def test_what_comes_by_chance_has_a_dispersion_of_one_and_bunches_as_many_as_they_are() -> None:
+    rng = np.random.default_rng(1)
+    chance = np.sort(rng.uniform(0, 3000, 9000))
+    assert dispersion_of(chance, 30) == pytest.approx(1, abs=0.1)
+    bunches = np.repeat(np.sort(rng.uniform(0, 3000, 1800)), 5)
+    assert dispersion_of(bunches, 30) == pytest.approx(5, abs=0.6)
+    assert dispersion_of(np.arange(300.0), 30) == 1
