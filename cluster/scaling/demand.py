@@ -12,6 +12,7 @@ _KV_PRESSED: Final = 0.6  # share of keys and values in use from which they, not
 _KV_FULL: Final = 0.9
 _BAND: Final = 1.1  # a replica stays until this times the demand would do without it
 _SIGMAS: Final = 2.0  # and chance might have brought this much less than there is
+_MOST_GROWTH: Final = 1.0  # that a trend is believed, over what comes now: a burst is no trend
 _UNKNOWN_BUSY_S: Final = 1.0  # that a request holds a slot, while no answer of any size was seen
 
 
@@ -47,7 +48,8 @@ def demands(load: Load, rules: ScalingRules) -> tuple[Demand, ...]:
 def _demand(size: SizeLoad, busy_s: float, rules: ScalingRules) -> Demand:
     arriving = {tier: per_s for tier, per_s in size.wanted_per_s.items() if per_s > 0}
     now_per_s = sum(arriving.values())
-    more_per_s = max(0.0, size.trend_per_s2) * size.cold_start_s + size.queued / rules.catch_up_s
+    grows_per_s = min(_MOST_GROWTH * now_per_s, max(0.0, size.trend_per_s2) * size.cold_start_s)
+    more_per_s = grows_per_s + size.queued / rules.catch_up_s
     if arriving:
         growth = 1 + more_per_s / now_per_s
         arriving = {tier: per_s * growth for tier, per_s in arriving.items()}

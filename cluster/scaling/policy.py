@@ -52,8 +52,8 @@ class _Pace:
         """Within the budget."""
         now = {size: self._clipped(size) for size in self._held}
         for size in self._held:
-            if self._wish[size] < now[size] and self._stood(size, self._calm_s(size) if self._wish[size] else 0.0):
-                now[size] = self._wish[size]  # who is to sleep was calm for long enough
+            if self._wish[size] < now[size] and self._is_calm(size):
+                now[size] = self._wish[size]
         if self._devices(now) > self._load.budget_devices + 1e-9:  # it was cut, or a minimum raised
             now = {size: min(now[size], self._share[size]) for size in now}
         rising = [size for size in now if self._wish[size] > now[size] and self._due(size)]
@@ -98,6 +98,10 @@ class _Pace:
 
     def _due(self, size: Size) -> bool:
         return self._held[size] == 0 or self._stood(size, self._rules.upscale_delay_s[size])
+
+    def _is_calm(self, size: Size) -> bool:
+        """Not while a replica starts: most of its price is paid. Who is to sleep was calm for long enough."""
+        return not self._load[size].starting and self._stood(size, self._calm_s(size) if self._wish[size] else 0.0)
 
     def _calm_s(self, size: Size) -> float:
         return self._memory.calm_s.get(size, self._rules.downscale_delay_s[size])

@@ -169,9 +169,12 @@ def test_a_size_follows_its_load() -> None:
 
 
 def test_a_trend_counts_until_a_replica_is_up() -> None:
-    rising = load_of(8, b9={"wanted_per_s": {Tier.AUTO: 2.0}, "trend_per_s2": 0.2, "cold_start_s": 30.0})
+    rising = load_of(8, b9={"wanted_per_s": {Tier.AUTO: 2.0}, "trend_per_s2": 0.05, "cold_start_s": 30.0})
     (demand,) = demands(rising, RULES)
-    assert demand.total_per_s == pytest.approx(8.0)
+    assert demand.total_per_s == pytest.approx(3.5)
+    steep = load_of(8, b9={"wanted_per_s": {Tier.AUTO: 2.0}, "trend_per_s2": 0.2, "cold_start_s": 30.0})
+    (demand,) = demands(steep, RULES)
+    assert demand.total_per_s == pytest.approx(4.0)
 
 
 def test_a_queue_calls_for_more() -> None:
@@ -247,3 +250,17 @@ def test_a_step_down_that_was_undone_takes_twice_as_long_next_time() -> None:
     again_s = until_moved(low, up_s)
     assert down_s == 5 + RULES.downscale_delay_s[Size.B9]
     assert again_s - up_s == 5 + 2 * RULES.downscale_delay_s[Size.B9]
+
+
+def test_a_start_is_not_taken_back_unless_somebody_needs_the_device() -> None:
+    memory = Memory(targets={Size.B9: 1, Size.B27: 0})
+    quiet = {"running": 0, "starting": 1, "last_asked_s": None}
+    alone = replace(load_of(1, b9=quiet, b27={"running": 0, "last_asked_s": None}), now_s=9000.0)
+    targets, _ = step(alone, memory, RULES)
+    assert by_size(targets)[Size.B9] == 1
+    asked = replace(load_of(1, b9=quiet, b27={"running": 0, "wanted_per_s": {None: 0.1}}), now_s=9000.0)
+    targets, memory = step(asked, memory, RULES)
+    assert by_size(targets) == {Size.B9: 0, Size.B27: 0}  # its device is not free yet
+    free = replace(load_of(1, b9={"running": 0, "last_asked_s": None}, b27={"running": 0, "wanted_per_s": {None: 0.1}}))
+    targets, _ = step(replace(free, now_s=9001.0), memory, RULES)
+    assert by_size(targets) == {Size.B9: 0, Size.B27: 1}
