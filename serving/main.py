@@ -248,6 +248,21 @@ def bench_engine(
     _leave(command(options, _console))
 
 
+@_bench.command("speeds")
+def bench_speeds(
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of speeds to write.")] = Path("speeds.json"),
+    config: Config = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each kind of step is timed; medians count.")] = 3,
+    usd_per_hour: Annotated[float, typer.Option(min=0, help="Price of this machine, for plans.")] = 0.0,
+    json: AsJson = False,
+) -> None:
+    """Time the steps of every size on this machine, for `gemmule plan` and the simulator."""
+    from serving.cli.bench_speeds import SpeedOptions
+    from serving.cli.bench_speeds import bench_speeds as command
+
+    _leave(command(SpeedOptions(out, rounds, usd_per_hour, json), _settings(config, {}), _console))
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,

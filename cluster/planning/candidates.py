@@ -134,7 +134,7 @@ def _too_large(speeds: Speeds, size: Size, kind: str, degree: int, quantization:
     usable = usable_bytes(device_of(speeds, kind), speeds.assumed)
     total, engine = (
         need_of(size, degree, quantization, speeds.assumed).total_bytes,
-        engine_of(quantization, speeds.assumed),
+        engine_of(quantization, speeds.assumed.max_step_tokens),
     )
     cures = "; ".join(remedies(shape_of(size), degree, engine, Room(usable))) or "take a larger device"
     return f"needs {total / _GB:.1f} GB on each device, {usable / _GB:.1f} GB of it are usable: {cures}"

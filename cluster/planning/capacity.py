@@ -19,7 +19,7 @@ from cluster.planning.demand import AT_RANDOM, Bursts, Lengths
 from cluster.routing.solve import Floats
 from cluster.speed import Speed
 
-_STEPS: Final = 30  # of a bisection
+_STEPS: Final = 20  # of a bisection: to a millionth
 _SURE: Final = 2.33  # standard deviations that slots and memory have to spare: 99 of 100 instants
 
 

@@ -11,7 +11,7 @@ from cluster.trace import TraceRequest
 from cluster.traces import Rates
 from model.config import CONTEXT_TOKENS
 
-_KEPT_LENGTHS: Final = 400
+_KEPT_LENGTHS: Final = 250
 _STEPS: Final = 40  # of a bisection
 
 

@@ -66,9 +66,10 @@ def plan_of(problem: Problem, served: Served, chosen: Sequence[Candidate], mixes
 
 @dataclass(frozen=True, slots=True)
 class _Thresholds:
-    """Combinations of what tiers may ask for: requests per second of each size [C, S]; `places` [C, T] of the mixes."""
+    """What tiers may ask for together: requests per second of each size [C, S], `quality` [C], `places` [C, T]."""
 
     per_s: Floats
+    quality: Floats
     places: NDArray[np.int64]
 
 
@@ -93,18 +94,18 @@ class _Search:
             block = block[bounds[block] <= most]
             if not len(block):
                 break
-            for plan in self._plans(every, block, most):
-                if found is None or key_of(plan) < key_of(found):
-                    found = plan
+            plans = [*self._plans(every, block, most), *([] if found is None else [found])]
+            found = min(plans, key=key_of, default=None)
         return found if found is not best else None
 
     def _thresholds(self) -> _Thresholds:
         places = np.array(list(product(*(range(len(mixes)) for mixes in self._mixes))), np.int64)
-        per_s = np.zeros((len(places), len(self._served)))
+        per_s, quality = np.zeros((len(places), len(self._served))), np.zeros(len(places))
         for column, (tier, mixes) in enumerate(zip(self._tiers, self._mixes, strict=True)):
             shares = np.array([[mix.shares[size] for size in self._served] for mix in mixes])
             per_s += self._problem.per_s * self._problem.traffic[tier] * shares[places[:, column]]
-        return _Thresholds(per_s, places)
+            quality += self._problem.traffic[tier] * np.array([mix.quality for mix in mixes])[places[:, column]]
+        return _Thresholds(per_s, quality, places)
 
     def _replicas(self, per_s: Floats, candidate: Candidate) -> Floats:
         return np.asarray(np.maximum(1.0, np.ceil(per_s / candidate.per_s - _ROUNDING)), np.float64)
@@ -140,7 +141,9 @@ class _Search:
             if np.isinf(cheap) or cheap > most:
                 continue
             most = cheap + 10.0**-_DIGITS
-            for place in np.flatnonzero(cost <= most):
+            cheapest_here = np.flatnonzero(cost <= most)
+            quality = every.quality[block[cheapest_here]]
+            for place in cheapest_here[quality >= quality.max() - 10.0**-_DIGITS]:
                 asked = every.places[block[place]]
                 mixes = {tier: self._mixes[c][asked[c]] for c, tier in enumerate(self._tiers)}
                 yield plan_of(self._problem, self._served, chosen, mixes)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from math import floor
 from typing import Final
 
-from cluster.config import AutoscaleConfig, ClusterConfig, SizeConfig, Tier, TierConfig
+from cluster.config import EMBEDDED_SIZES, AutoscaleConfig, ClusterConfig, SizeConfig, Tier, TierConfig
 from cluster.planning.problem import FleetPlan, Part
 from model.capacity import BLOCK_TOKENS, bytes_per_block
 from model.checkpoint import shape_of
 from model.config import Dtype, EngineConfig, Size
 
+CPU: Final = "cpu"
+"""The kind of device that stand-ins are measured on."""
 _GB: Final = 1e9
 _CPUS_PER_RANK: Final = 4
 # As for the embedded family: in the ratio of the parameters, which routing profiles count costs by.
@@ -33,6 +35,10 @@ def settings_of(plan: FleetPlan, tiers: Mapping[Tier, TierConfig], profile: str)
 
 def _size(part: Part) -> SizeConfig:
     speed = part.candidate.speed
+    replicas = AutoscaleConfig(min_replicas=part.replicas, max_replicas=part.replicas)
+    if speed.device == CPU:
+        embedded = EMBEDDED_SIZES[part.size]
+        return embedded.model_copy(update={"tensor_parallel": speed.degree, "replicas": replicas})
     return SizeConfig(
         source=f"hf://google/gemma-2-{part.size}-it",
         tensor_parallel=speed.degree,
@@ -46,7 +52,7 @@ def _size(part: Part) -> SizeConfig:
             max_step_tokens=speed.max_step_tokens,
             kv_memory_gb=kv_memory_gb(part),
         ),
-        replicas=AutoscaleConfig(min_replicas=part.replicas, max_replicas=part.replicas),
+        replicas=replicas,
         usd_per_mtoken=_USD_PER_MTOKEN[part.size],
     )
 

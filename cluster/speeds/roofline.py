@@ -5,6 +5,7 @@ assumed to be reached, and an all-reduce after attention and after the feed-forw
 several ranks.
 """
 
+from functools import lru_cache
 from math import prod
 from typing import Final
 
@@ -21,16 +22,21 @@ _EXCHANGES: Final = 2  # of a layer
 _EMBEDDING: Final = "model.embed_tokens.weight"
 
 
-def engine_of(quantization: Quantization | None, assumed: Assumed) -> EngineConfig:
+def engine_of(quantization: Quantization | None, max_step_tokens: int) -> EngineConfig:
     """As a replica on a GPU is set, keys and values left aside."""
     return EngineConfig(
-        dtype=Dtype.BF16, quantization=quantization, max_step_tokens=assumed.max_step_tokens, kv_tokens=LEAST_TOKENS
+        dtype=Dtype.BF16, quantization=quantization, max_step_tokens=max_step_tokens, kv_tokens=LEAST_TOKENS
     )
 
 
 def need_of(size: Size, degree: int, quantization: Quantization | None, assumed: Assumed) -> MemoryEstimate:
     """Of the fullest rank, with the least cache; raises `CheckpointError` for a degree that cannot be."""
-    return estimate(shape_of(size), degree, engine_of(quantization, assumed))
+    return _need(size, degree, quantization, assumed.max_step_tokens)
+
+
+@lru_cache(maxsize=1024)
+def _need(size: Size, degree: int, quantization: Quantization | None, max_step_tokens: int) -> MemoryEstimate:
+    return estimate(shape_of(size), degree, engine_of(quantization, max_step_tokens))
 
 
 def usable_bytes(device: Device, assumed: Assumed) -> int:

@@ -22,7 +22,7 @@ from model.bench.workload import PRESETS
 
 _LEFT_FREE_BYTES: Final = 2 * 2**30  # of what is free now, for everything else on the machine
 
-_QUIET_PERCENT: Final = 15.0  # engines whose threads spin at barriers lose most: llama.cpp a hundredfold on a toy
+QUIET_PERCENT: Final = 15.0  # engines whose threads spin at barriers lose most: llama.cpp a hundredfold on a toy
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def bench_engine(options: BenchOptions, console: Console) -> int:
         errors.print(f"[red]✗[/] {error}", highlight=False)
         return 2
     busy_percent = psutil.cpu_percent(interval=1.0)
-    if busy_percent > _QUIET_PERCENT:
+    if busy_percent > QUIET_PERCENT:
         busy = f"{busy_percent:.0f} % of this machine's processors are busy with something else: figures will be off"
         errors.print(f"[yellow]![/] {busy}", highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us must not leave paused engines behind
