@@ -50,7 +50,8 @@ def fit_steps(steps: Sequence[TimedStep]) -> Coefficients:
             error = float(((rows @ found - 1) ** 2).sum())
             if found.min() >= 0 and error < least:
                 best, least = found, error
-    return Coefficients(*map(float, best), error_share=float(np.abs(rows @ best - 1).mean()))
+    step_s, prefill_s, sequence_s, context_s = map(float, best)
+    return Coefficients(step_s, prefill_s, sequence_s, context_s, float(np.abs(rows @ best - 1).mean()))
 
 
 def _solved(rows: Floats, columns: tuple[int, ...]) -> Floats:
