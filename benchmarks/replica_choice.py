@@ -26,12 +26,11 @@ from cluster import environment
 
 environment.prepare()  # Ray reads some of it when it is imported
 
-from conversations import load  # noqa: E402
+from conversations import load, request_of  # noqa: E402
 from ray import serve  # noqa: E402
 from ray.serve.handle import DeploymentHandle  # noqa: E402
 
 from cluster.build import engine_of  # noqa: E402
-from cluster.chooser import Chooser  # noqa: E402
 from cluster.config import (  # noqa: E402
     EMBEDDED_SIZES,
     AutoscaleConfig,
@@ -40,8 +39,14 @@ from cluster.config import (  # noqa: E402
     RoutingConfig,
 )
 from cluster.local import ray_here  # noqa: E402
-from cluster.replay import Arrival, ByPowerOfTwo, ByPrefix, Costs, Outcome, Replay  # noqa: E402
-from cluster.snapshot import Hello  # noqa: E402
+from cluster.routing.choice import Offer  # noqa: E402
+from cluster.simulation.ask import Ask  # noqa: E402
+from cluster.simulation.asking import rules_for  # noqa: E402
+from cluster.simulation.fleet import Fleet, SizeFleet  # noqa: E402
+from cluster.simulation.simulator import Options, simulate  # noqa: E402
+from cluster.snapshot import Hello, RouteFacts  # noqa: E402
+from cluster.speed import Speed  # noqa: E402
+from cluster.trace import TraceRequest  # noqa: E402
 from model.config import EngineConfig, Size  # noqa: E402
 from model.events import Event, Failed, Finished, TokenEvent  # noqa: E402
 from model.request import GenerationRequest, RequestId, SamplingParams  # noqa: E402
@@ -51,6 +56,27 @@ APP = "choice"
 WINDOW_TOKENS = 256  # of nano-2b
 REPLAYS = 5  # of power of two, which draws
 LENGTHS = (64, 512, 1024, 2048, 4096)  # prompts by which an engine's seconds are measured
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds as measured on this machine."""
+
+    step_s: float  # each step, whatever is in it
+    prefill_s: float  # each token of a prompt
+    decode_s: float  # each token of an answer
+    hop_s: float  # from the client to the engine and back
+    processors: float  # that all replicas share; one can use one
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request."""
+
+    replica: str
+    prompt_tokens: int
+    cached_tokens: int
+    ttft_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +153,17 @@ async def answer(events: AsyncIterator[Hello | Event], due_s: float) -> Outcome:
     raise RuntimeError("a stream ended without a last event")
 
 
-async def play(handle: Any, arrivals: list[Arrival]) -> list[Outcome]:
+async def play(handle: Any, arrivals: list[TraceRequest]) -> list[Outcome]:
     """Send everything when it is due."""
+    requests = [request_of(number, arrival) for number, arrival in enumerate(arrivals)]
     began_s = time.perf_counter() + 0.5
 
-    async def one(arrival: Arrival) -> Outcome:
+    async def one(arrival: TraceRequest, request: GenerationRequest) -> Outcome:
         due_s = began_s + arrival.at_s
         await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-        return await answer(handle.generate.remote(arrival.request), due_s)
+        return await answer(handle.generate.remote(request), due_s)
 
-    return await asyncio.gather(*map(one, arrivals))
+    return await asyncio.gather(*map(one, arrivals, requests))
 
 
 def a_prompt(name: str, tokens: int, max_tokens: int) -> GenerationRequest:
@@ -188,7 +215,7 @@ async def costs_of(config: EngineConfig, processors: float) -> Costs:
     return Costs(step_s, statistics.mean(prefill[1:]), decode_s, 0.0, processors)
 
 
-def measure(options: argparse.Namespace, arrivals: list[Arrival]) -> tuple[list[Row], float]:
+def measure(options: argparse.Namespace, arrivals: list[TraceRequest]) -> tuple[list[Row], float]:
     rows, hops = [], []
     choices = (ReplicaChoice.POWER_OF_TWO, ReplicaChoice.PREFIX)
     with ray_here(config_of(ReplicaChoice.PREFIX, options)):
@@ -203,14 +230,35 @@ def measure(options: argparse.Namespace, arrivals: list[Arrival]) -> tuple[list[
     return rows, statistics.median(hops)
 
 
-def replay(options: argparse.Namespace, arrivals: list[Arrival], costs: Costs) -> list[Row]:
-    def run(pick: Any) -> list[Outcome]:
-        return Replay(options.replicas, engine_config(options), WINDOW_TOKENS, costs, pick).run(arrivals)
+def replay(options: argparse.Namespace, arrivals: list[TraceRequest], costs: Costs) -> list[Row]:
+    engine = engine_config(options)
+    speed = Speed(
+        Size.B2, "cpu", 1, None, costs.step_s, costs.prefill_s, costs.decode_s, 0.0,
+        engine.max_running, engine.kv_tokens, engine.max_step_tokens,
+    )  # fmt: skip
+    sizes = {Size.B2: SizeFleet(speed, 1.0, options.replicas, max_ongoing=len(arrivals))}
+    fleet = Fleet(sizes, hop_s=costs.hop_s, processors=costs.processors, window_tokens=WINDOW_TOKENS)
 
-    drawn = [run(ByPowerOfTwo(random.Random(options.seed + number))) for number in range(REPLAYS)]
-    chosen = run(ByPrefix(Chooser(options.slots, options.queue_tokens)))
+    def run(choice: ReplicaChoice, seed: int) -> list[Outcome]:
+        config = config_of(choice, options)
+        patient = config.routing.model_copy(update={"max_load": float(len(arrivals))})  # nobody is refused
+        rules, _ = rules_for(config.model_copy(update={"routing": patient}))
+        result = simulate(map(ask, range(len(arrivals)), arrivals), fleet, rules, Options(exact=True, seed=seed))
+        out = result.outcomes
+        return list(map(Outcome, out.replica, out.prompt_tokens, out.cached_tokens, out.ttft_s))
+
+    drawn = [run(ReplicaChoice.POWER_OF_TWO, options.seed + number) for number in range(REPLAYS)]
+    chosen = run(ReplicaChoice.PREFIX, options.seed)
     rows = [row(ReplicaChoice.POWER_OF_TWO, "replayed", outcomes) for outcomes in drawn]
     return [*rows, row(ReplicaChoice.PREFIX, "replayed", chosen)]
+
+
+def ask(number: int, asked: TraceRequest) -> Ask:
+    """For its size by name."""
+    offers = (Offer(Size.B2, 1.0, 1.0, asked.output_tokens),)
+    facts = RouteFacts(Size.B2, None, offers, asked.prompt_tokens, asked.output_tokens)
+    length = {Size.B2: asked.output_tokens}
+    return Ask(number, asked.at_s, facts, length, frozenset(), asked.blocks, asked.block_tokens)
 
 
 def line(each: Row) -> str:
@@ -285,7 +333,7 @@ def main() -> None:
     arrivals = load(
         options.trace, options.requests, options.block_tokens, options.seconds, options.max_prompt_tokens, options.seed
     )
-    tokens = [len(each.request.prompt_token_ids) for each in arrivals]
+    tokens = [each.prompt_tokens for each in arrivals]
     print(f"{len(arrivals)} requests in {options.seconds:.0f} s, prompts of {statistics.mean(tokens):.0f} tokens, "
           f"{max(tokens)} at most, {options.replicas} replicas of {options.kv_tokens} tokens")  # fmt: skip
     print("| choice | | cached | TTFT p50 ms | p99 ms | mean ms | requests by replica |\n|---|---|---|---|---|---|---|")

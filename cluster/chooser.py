@@ -5,7 +5,7 @@ believed to have the longest part of the prompt, and a handful that a hash of th
 drawn, the best is nearly as good as the best of all (M. Mitzenmacher, The Power of Two Choices, 2001).
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +69,7 @@ class Chooser:
         self._told: dict[str, bytes] = {}
         self._holders = Holders()
         self._ring: list[tuple[float, str]] = []
+        self._placed: dict[str, float] = {}  # on it
         self._choices: dict[Hashable, _Choice] = {}  # not sent yet, the oldest first
         self._coming: Counter[str] = Counter()
 
@@ -115,11 +116,13 @@ class Chooser:
         for gone in self._known.keys() - here:
             del self._known[gone]
             self._told.pop(gone, None)
-        before = {name for _, name in self._ring}
+        before = set(self._placed)
         for gone in before - here:
             self._holders.forget(gone)
-        if before != here:
-            self._ring = sorted((_place(name), name) for name in here)
+            self._ring.remove((self._placed.pop(gone), gone))
+        for new in here - before:
+            place = self._placed[new] = _place(new)
+            insort(self._ring, (place, new))
 
     def _facts(self, seen: Seen, names: tuple[int, ...], now_s: float) -> ReplicaFacts:
         report = ReplicaReport.read(seen.stats)

@@ -190,6 +190,44 @@ def evaluate_routing(
 
 
 @app.command()
+def simulate(
+    trace: Annotated[
+        Path, typer.Argument(help="Azure (CSV), Mooncake (JSON lines) or a table of rates; gzipped or not.")
+    ],
+    config: Config = None,
+    policy: Annotated[
+        str, typer.Option("--policy", "-p", help="A list of auto, fixed, power-of-two, largest, cheapest.")
+    ] = "auto,fixed",
+    device: Annotated[str, typer.Option(help="Kind of device, as the file of speeds names it.")] = "h100-80gb",
+    speeds: Annotated[str, typer.Option(help="File of speeds; default the published ones.")] = "published",
+    replicas: Annotated[str, typer.Option(help="Bounds in place of the configured, as 2b=1-4,9b=1-2,27b=2.")] = "",
+    like: Annotated[
+        Path | None, typer.Option(help="For a table of rates: a trace that lengths are drawn from.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, help="Of conversations, or of the rates, that is played.")] = 1.0,
+    faster: Annotated[float, typer.Option(min=1e-3, help="How many times as fast requests come.")] = 1.0,
+    scale: Annotated[float, typer.Option(min=1e-3, max=1, help="Of the lengths of prompts and answers.")] = 1.0,
+    begin: Annotated[float, typer.Option(min=0, help="Hour of the trace to begin at.")] = 0.0,
+    hours: Annotated[float | None, typer.Option(min=0, help="Of the trace that are played; default all.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which an answer is of no use.")] = 60.0,
+    failures: Annotated[float, typer.Option(min=0, help="Lost replicas per replica and hour.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Which tiers, difficulties and failures are drawn.")] = 0,
+    json: AsJson = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a plot of load and replicas (PNG or SVG).")] = None,
+) -> None:
+    """Play a trace to a fleet that is not there, under several policies, in minutes for a day; runs no model."""
+    from serving.cli.simulate import SimulateOptions
+    from serving.cli.simulate import simulate as command
+
+    options = SimulateOptions(
+        trace, like, policy, device, speeds, replicas, config is not None, share, faster, scale, hours, begin, timeout,
+        failures, seed, json, plot,
+    )  # fmt: skip
+    published = {} if config else {"cluster.routing.profile": "gemma-2"}  # real sizes, on devices that are not here
+    _leave(command(options, _settings(config, published), _console))
+
+
+@app.command()
 def distill(
     teacher: Annotated[str, typer.Option(help="Teacher: a source (embedded:nano-27b, a folder, hf://ID).")],
     student: Annotated[Path, typer.Option(help="Folder of the student, or a config.json to start from nothing.")],

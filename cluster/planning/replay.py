@@ -45,12 +45,12 @@ class Replay:
 
 def replayed(plan: FleetPlan, settings: ClusterConfig, requests: Iterable[TraceRequest], how: Replay) -> Kept:
     """The outcome for everyone whose request fits the context."""
-    rules, forecast, profile = rules_for(settings)
+    rules, profile = rules_for(settings)
     fitting = (each for each in requests if each.prompt_tokens + each.output_tokens <= CONTEXT_TOKENS)
     if not how.cached:
         fitting = (replace(each, blocks=()) for each in fitting)
     mix: dict[Target, float] = {tier: share for tier, share in how.mix.items()}  # noqa: C416 - its keys are wider
-    asking = Asking(forecast, prospects_of(profile), settings.sizes, mix, timeout_s=None, seed=how.seed)
+    asking = Asking(prospects_of(profile), settings.sizes, mix, timeout_s=None, seed=how.seed)
     sizes = {part.size: SizeFleet(
         part.candidate.speed, settings.sizes[part.size].usd_per_mtoken, part.replicas,
         max_ongoing=part.candidate.speed.slots + settings.sizes[part.size].engine.max_waiting + 8,

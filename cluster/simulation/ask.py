@@ -16,7 +16,7 @@ class Ask:
     facts: RouteFacts
     output_tokens: Mapping[Size, int]  # that each size would write
     right: frozenset[Size] = frozenset()  # sizes whose answer would be right
-    blocks: tuple[int, ...] = ()  # names of the prompt's leading full blocks
+    blocks: tuple[int, ...] = ()  # names of the prompt's blocks, the last of which may be in part
     block_tokens: int = 512
     session: str = ""
     priority: int = 0

@@ -30,22 +30,26 @@ MIX: Mapping[Target, float] = {Tier.ECONOMY: 0.3, Tier.BALANCED: 0.3, Tier.AUTO:
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """What the policy foresees of a text: chance of a right answer and, where it is known, cost, by size."""
+    """What the policy foresees of a text: chance of a right answer and cost, by size."""
 
     quality: Mapping[Size, float]
-    cost: Mapping[Size, float] | None
+    cost: Mapping[Size, float]
 
 
-def rules_for(config: ClusterConfig) -> tuple[Rules, Forecast, Profile]:
+def rules_for(config: ClusterConfig) -> tuple[Rules, Profile]:
     """As a router has them at its start. Raises `ProfileError`."""
     profile = profile_of(config)
     forecast = Forecast(profile, {size: each.usd_per_mtoken for size, each in config.sizes.items()})
     watch = PromiseWatch({tier: each.quality_share for tier, each in config.tiers.items()})
-    return rules_of(config, profile, forecast, watch), forecast, profile
+    return rules_of(config, profile, forecast, watch), profile
 
 
 def prospects_of(profile: Profile) -> tuple[Prospect, ...]:
-    """The profile's prompts; where it has none, its predictions by rank: what is hard is hard for all sizes."""
+    """The profile's prompts.
+
+    Where it has none, its predictions by rank, since what is hard is hard for all sizes, at costs in the ratio of
+    parameters.
+    """
     if profile.unseen is not None:
         width = len(profile.sizes)
         chances = profile.unseen.chances.astype(float).reshape(-1, width).tolist()
@@ -56,8 +60,9 @@ def prospects_of(profile: Profile) -> tuple[Prospect, ...]:
         )
     bins = {size: [each for each in profile.calibration[size] for _ in range(each.prompts)] for size in profile.sizes}
     count = min(map(len, bins.values()))
+    ratio = {size: profile.parameters_e9[size] / profile.parameters_e9[profile.largest] for size in profile.sizes}
     return tuple(
-        Prospect({size: each[place * len(each) // count].predicted for size, each in bins.items()}, None)
+        Prospect({size: each[place * len(each) // count].predicted for size, each in bins.items()}, ratio)
         for place in range(count)
     )
 
@@ -67,7 +72,6 @@ class Asking:
 
     def __init__(
         self,
-        forecast: Forecast,
         prospects: Sequence[Prospect],
         sizes: Iterable[Size],
         mix: Mapping[Target, float] = MIX,
@@ -75,7 +79,7 @@ class Asking:
         seed: int = 0,
     ) -> None:
         """`sizes` that are served; `timeout_s` after which an answer is of no use, None for never."""
-        self._forecast, self._prospects = forecast, prospects
+        self._prospects = prospects
         self._sizes = sorted(sizes, key=list(Size).index)
         self._targets = list(mix)
         self._until = list(accumulate(share / sum(mix.values()) for share in mix.values()))
@@ -91,9 +95,7 @@ class Asking:
         target = self._targets[min(bisect_right(self._until, draws[0]), len(self._targets) - 1)]
         prospect = self._prospects[int(draws[1] * len(self._prospects))]
         output = float(request.output_tokens)
-        offers = tuple(
-            Offer(size, prospect.quality[size], self._cost(size, prospect, request), output) for size in self._sizes
-        )
+        offers = tuple(Offer(size, prospect.quality[size], prospect.cost[size], output) for size in self._sizes)
         facts = RouteFacts(
             size=target if isinstance(target, Size) else None,
             tier=target if isinstance(target, Tier) else None,
@@ -104,11 +106,5 @@ class Asking:
             timeout_s=self._timeout_s,
         )
         right = frozenset(size for size in self._sizes if draws[2] < prospect.quality[size])
-        full = max(0, request.prompt_tokens - 1) // request.block_tokens
         lengths = dict.fromkeys(self._sizes, request.output_tokens)
-        return Ask(number, request.at_s, facts, lengths, right, request.blocks[:full], request.block_tokens)
-
-    def _cost(self, size: Size, prospect: Prospect, request: TraceRequest) -> float:
-        if prospect.cost is not None:
-            return prospect.cost[size]
-        return self._forecast.usd(size, request.prompt_tokens, request.output_tokens) / self._forecast.unit_usd
+        return Ask(number, request.at_s, facts, lengths, right, request.blocks, request.block_tokens)

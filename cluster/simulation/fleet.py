@@ -18,7 +18,13 @@ class SizeFleet:
     min_replicas: int = 1
     max_replicas: int = 1
     usd_per_device_hour: float = 0.0
+    processors: float | None = None  # that a replica keeps busy while it works; None: one for each rank
     max_ongoing: int = 168  # requests of a replica, waiting ones included; as `max_running + max_waiting + 8`
+
+    @property
+    def busy_processors(self) -> float:
+        """While it works on a step."""
+        return self.speed.degree if self.processors is None else self.processors
 
     @property
     def devices(self) -> float:

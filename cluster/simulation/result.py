@@ -46,6 +46,7 @@ class Outcomes:
         self.right = array("b")
         self.best = array("b")  # the largest size would have been right
         self.usd = array("d")
+        self.replica: list[str] = []  # that worked on it last; "" for none
         self._tiers: dict[Tier | None, int] = {}
 
     def __len__(self) -> int:
@@ -66,6 +67,7 @@ class Outcomes:
         cached: int,
         usd: float,
         largest: Size,
+        replica: str,
     ) -> None:
         """A request ended."""
         tier = ask.facts.tier
@@ -82,6 +84,7 @@ class Outcomes:
         self.right.append(end is End.ANSWERED and size in ask.right)
         self.best.append(largest in ask.right)
         self.usd.append(usd)
+        self.replica.append(replica)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Simulator:
         self._open: dict[int, _Open] = {}
         self._jobs: dict[Job, _Open] = {}
         self._more = True  # to arrive
-        self._busy = 0  # ranks that work on a step
+        self._busy = 0.0  # processors
         self._failures = self._preemptions = 0
         self._reasons: list[tuple[float, Size, int, str]] = []
         self.outcomes = Outcomes()
@@ -141,7 +141,8 @@ class Simulator:
         facts = ask.facts
         output = max(1, min(ask.output_tokens[decision.size], decision.max_output_tokens or facts.max_tokens))
         priority = self._rules.priority(facts.tier, ask.priority)
-        job = Job(ask.number, self.now_s, priority, facts.prompt_tokens, output, ask.blocks, ask.block_tokens)
+        full = None if self._options.exact else max(0, facts.prompt_tokens - 1) // ask.block_tokens
+        job = Job(ask.number, self.now_s, priority, facts.prompt_tokens, output, ask.blocks[:full], ask.block_tokens)
         if self._options.exact:
             job.request = request_of(job)
         length = min(decision.offer(decision.size).output_tokens, facts.max_tokens)
@@ -163,10 +164,14 @@ class Simulator:
     def _sized(self, size: Size) -> Sized:
         fleet = self._fleet.sizes[size]
 
+        def slowed() -> float:
+            """Of a step that begins now: replicas share the processors, itself included."""
+            return max(1.0, (self._busy + fleet.busy_processors) / self._fleet.processors)
+
         def make(name: str) -> Replica:
             if self._options.exact:
-                return SteppedReplica(name, fleet.speed, self._fleet.window_tokens, self._slowed)
-            return BatchReplica(name, fleet.speed, self._slowed, self._options.block_tokens)
+                return SteppedReplica(name, fleet.speed, self._fleet.window_tokens, slowed)
+            return BatchReplica(name, fleet.speed, slowed, self._options.block_tokens)
 
         return Sized(size, fleet, self._pick(size), make, self._fleet.max_context_tokens)
 
@@ -178,16 +183,12 @@ class Simulator:
             return ByPrefix(Chooser(speed.slots, routing.queue_tokens))
         return ByPrefix(Chooser(speed.slots, routing.queue_tokens, self._options.block_tokens))
 
-    def _slowed(self) -> float:
-        """Of a step that begins now: ranks share the processors, itself included."""
-        return max(1.0, (self._busy + 1) / self._fleet.processors)
-
     def _touch(self, replica: Replica, change: Callable[[], Any], sized: Sized) -> Any:
         """Change a replica and come back when it is due."""
-        before, was_busy, degree = replica.due_s, replica.busy, sized.fleet.speed.degree
-        self._busy -= degree if was_busy else 0
+        before, takes = replica.due_s, sized.fleet.busy_processors
+        self._busy -= takes if replica.busy else 0
         found = change()
-        self._busy += degree if replica.busy else 0
+        self._busy += takes if replica.busy else 0
         if replica.due_s != before and replica.due_s < inf:
             self._at(replica.due_s, self._turn, (replica, sized))
         return found
@@ -243,10 +244,11 @@ class Simulator:
     def _end(self, opened: _Open, end: End) -> None:
         ask, job = opened.ask, opened.job
         cached, size = job.cached_tokens if job else 0, opened.size
+        replica = opened.held.replica.name if opened.held else ""
         self._off(opened)
         del self._open[ask.number]
         shown_s = self.now_s + (self._fleet.hop_s if end is End.ANSWERED else 0.0)
-        self.outcomes.add(ask, end, size, opened.first_s, shown_s, cached, opened.usd, self._largest)
+        self.outcomes.add(ask, end, size, opened.first_s, shown_s, cached, opened.usd, self._largest, replica)
 
     def _late(self, opened: _Open) -> None:
         if self._open.get(opened.ask.number) is not opened:
@@ -303,7 +305,7 @@ class Simulator:
         self._failures += 1
         sized.account(self.now_s)
         held = sized.lose(name)
-        self._busy -= sized.fleet.speed.degree if held.replica.busy else 0
+        self._busy -= sized.fleet.busy_processors if held.replica.busy else 0
         for job in held.replica.lose():
             self._lost(self._jobs[job])
         self._start(sized)

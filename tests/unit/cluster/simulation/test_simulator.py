@@ -25,8 +25,6 @@ DATA = Path(__file__).parents[3] / "data" / "traces"
 TRACE = read_trace(DATA / "azure_conv_2023_300.csv.gz")
 TALKS = shrunk(read_trace(DATA / "mooncake_conversation_40.jsonl.gz"), 1 / 8)
 CONFIG = ClusterConfig()
-RULES, FORECAST, PROFILE = rules_for(CONFIG)
-PROSPECTS = prospects_of(PROFILE)
 JUMPING = Options()
 SLOWER = {Size.B2: 1, Size.B9: 3, Size.B27: 8}
 
@@ -50,8 +48,8 @@ def run(
     options: Options = JUMPING,
     config: ClusterConfig = CONFIG,
 ) -> Result:
-    rules, forecast, profile = rules_for(config)
-    return simulate(Asking(forecast, prospects_of(profile), Size, mix, timeout_s)(requests), fleet, rules, options)
+    rules, profile = rules_for(config)
+    return simulate(Asking(prospects_of(profile), Size, mix, timeout_s)(requests), fleet, rules, options)
 
 
 def columns(result: Result) -> list[list[float]]:
@@ -181,3 +179,14 @@ def test_a_sleeping_size_is_woken_and_its_neighbour_answers_meanwhile() -> None:
     result = run(asleep, mix={Tier.PREMIUM: 1.0}, options=Options(scaling=scaling_rules(CONFIG)), timeout_s=None)
     assert result.summaries()[ALL].answered == len(TRACE)
     assert result.use[Size.B27].most_replicas >= 1
+
+
+def test_a_lone_request_takes_what_its_steps_cost() -> None:
+    fleet = a_fleet(1, hop_s=0.01)
+    for exact in (False, True):
+        result = run(fleet, [TraceRequest(0.0, 200, 11)], {Size.B2: 1.0}, None, Options(exact=exact))
+        speed = fleet.sizes[Size.B2].speed
+        first_s = speed.seconds(200, 0, 0) + 0.01
+        assert result.outcomes.ttft_s[0] == pytest.approx(first_s)
+        further_s = sum(speed.seconds(0, 1, 200 + number) for number in range(1, 11))
+        assert result.outcomes.total_s[0] == pytest.approx(first_s + further_s)
