@@ -1,8 +1,8 @@
 """What one decision costs by the number of replicas: `python -m benchmarks.decision [--json FILE] [--plot FILE]`.
 
 No Ray. The size by `choose`, on three sizes whose paces are known, and the replica by `Chooser`, with conversations
-that have been there before. `all` is the choice among every replica, as it was before few were looked at and as it still
-is for a retry. Cost is processor time; medians over `--rounds`.
+that have been there before. `all` is the choice among every replica, as it was before few were looked at and as it
+still is for a retry. Cost is processor time; medians over `--rounds`.
 """
 
 import argparse
