@@ -291,7 +291,7 @@ def bench_speeds(
     out: Annotated[Path, typer.Option("--out", "-o", help="File of speeds to write.")] = Path("speeds.json"),
     config: Config = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each kind of step is timed; medians count.")] = 3,
-    usd_per_hour: Annotated[float, typer.Option(min=0, help="Price of this machine, for plans.")] = 0.0,
+    usd_per_hour: Annotated[float, typer.Option(min=1e-6, help="Price of this machine, for plans.")] = 0.1,
     json: AsJson = False,
 ) -> None:
     """Time the steps of every size on this machine, for `gemmule plan` and the simulator."""

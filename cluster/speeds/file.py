@@ -52,6 +52,12 @@ class Device(_Part):
     link_bytes_per_s: Figure | None = Field(None, description="Between two devices of a host, both directions.")
     usd_per_hour: Figure
 
+    @model_validator(mode="after")
+    def _has_a_price(self) -> Self:
+        if self.usd_per_hour.value <= 0:
+            raise ValueError("usd_per_hour has to be above 0: plans are compared by it")
+        return self
+
 
 class Assumed(_Part):
     """What stands between a data sheet and a step's seconds."""

@@ -110,10 +110,9 @@ def _measured(size: Size, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _device(options: SpeedOptions) -> Device:
     memory = psutil.virtual_memory().total
-    mine = "--usd-per-hour" if options.usd_per_hour else "nothing, for a machine that is there"
     return Device(
         memory_bytes=Figure(value=memory, mark=Mark.MEASURED, source="psutil"),
-        usd_per_hour=Figure(value=options.usd_per_hour, mark=Mark.EXAMPLE, source=mine),
+        usd_per_hour=Figure(value=options.usd_per_hour, mark=Mark.EXAMPLE, source="--usd-per-hour, or its default"),
     )
 
 

@@ -97,6 +97,8 @@ def priced(speeds: Speeds, prices: tuple[str, ...]) -> Speeds:
     devices = dict(speeds.devices)
     for text in prices:
         for kind, usd in _pairs("--price", text, {kind: kind for kind in devices}, float).items():
+            if usd <= 0:
+                raise OptionError(f"--price: {kind}={usd:g} has to be above 0: plans are compared by it")
             figure = Figure(value=usd, mark=Mark.PUBLISHED, source="--price")
             devices[kind] = devices[kind].model_copy(update={"usd_per_hour": figure})
     return speeds.model_copy(update={"devices": devices})

@@ -10,6 +10,7 @@ from model.config import Size
 from serving.main import app
 
 RUNNER = CliRunner()
+TRACE = str(Path(__file__).parents[2] / "data" / "traces" / "azure_conv_2023_300.csv.gz")
 CONFIG = """
 cluster:
   sizes:
@@ -33,6 +34,10 @@ def test_steps_are_timed_and_written_as_measured(tmp_path: Path) -> None:
     assert found is not None
     assert found[1] is Mark.MEASURED
     assert speed_of(speeds, Size.B9, "cpu", 1, None) is None
+    mix = ["--mix", "economy=1", "--sizes", "2b", "--slo", "ttft=60,tpot=5", "--scale", "0.001"]
+    done = RUNNER.invoke(app, ["plan", "--trace", TRACE, "--speeds", str(out), "--gpus", "cpu", *mix])
+    assert done.exit_code == 0, done.output + done.stderr
+    assert "none was measured" not in done.output
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_what_cannot_be_is_refused_with_the_nearest() -> None:
         (("--gpus", "l4-24gb", "--sizes", "3b"), "--sizes: '3b' is unknown"),
         (("--gpus", "l4-24gb", "--precision", "fp8"), "--precision: 'fp8' is unknown"),
         (("--gpus", "l4-24gb", "--price", "b200=1"), "--price: 'b200' is unknown"),
+        (("--gpus", "l4-24gb", "--price", "l4-24gb=0"), "--price: l4-24gb=0 has to be above 0"),
         (("--gpus", "l4-24gb", "--speeds", "none.json"), "none.json: cannot be read"),
         (("--gpus", "l4-24gb", "--lengths", "x", "--trace", "none.csv"), "none.csv: cannot be read"),
     ],
