@@ -28,7 +28,7 @@ from cluster.trace import TraceRequest
 from model.contract import EngineLoad
 
 COUNTS = (10, 20, 50, 100, 200, 500, 1000)
-CONVERSATIONS = 300
+CONVERSATIONS = 100
 BLOCKS = 60  # of 16 tokens, of a prompt
 SLOTS = 32
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.family_here import Handles, family, routed
-from benchmarks.speed_here import Measured, measure
+from benchmarks.speed_here import SHORT, Measured, crowding, measure
 from cluster.config import ClusterConfig, GuardAction, GuardConfig, RoutingConfig
 from cluster.router import Router
 from cluster.simulation.ask import Ask
@@ -110,13 +110,25 @@ def _request(ask: Ask) -> GenerationRequest:
 
 
 async def costs(handles: Handles, config: ClusterConfig, tag: str) -> dict[Size, Measured]:
-    return {size: await measure(handle, size, config.sizes[size], tag) for size, handle in handles.items()}
+    """Of every size alone, and how the others' company changes that."""
+    alone = {size: await measure(handle, size, config.sizes[size], tag) for size, handle in handles.items()}
+    found = {}
+    for size, each in alone.items():
+        others = [handle for other, handle in handles.items() if other is not size]
+        first_s, token_s = await crowding(handles[size], others, f"{tag}{size}")
+        speed = each.speed
+        stretched = token_s / (speed.step_s + speed.decode_s_per_sequence)
+        own_s = each.hop_s + speed.step_s + SHORT * speed.prefill_s_per_token
+        found[size] = replace(each, crowded=max(1.0, stretched), crowded_hop=max(1.0, first_s / own_s))
+    return found
 
 
 def simulated(asks: list[Ask], config: ClusterConfig, measured: dict[Size, Measured], processors: float) -> Result:
     rules, _ = rules_for(config)
     sizes = {
-        size: SizeFleet(each.speed, config.sizes[size].usd_per_mtoken, 1, processors=each.processors)
+        size: SizeFleet(
+            each.speed, config.sizes[size].usd_per_mtoken, 1, processors=each.processors, crowded=each.crowded
+        )
         for size, each in measured.items()
     }
     hop_s = float(np.mean([each.hop_s for each in measured.values()]))
@@ -166,7 +178,7 @@ async def run(options: argparse.Namespace, console: Console) -> dict:
         parts = (
             f"step {s.step_s * 1e3:.2f} ms", f"prompt token {s.prefill_s_per_token * 1e6:.0f} µs",
             f"sequence {s.decode_s_per_sequence * 1e3:.2f} ms", f"hop {each.hop_s * 1e3:.1f} ms",
-            f"{each.processors:.2f} processors",
+            f"{each.processors:.2f} processors", f"crowded {each.crowded:.2f}, a short prompt {each.crowded_hop:.2f}",
         )  # fmt: skip
         console.print(f"{size}: {', '.join(parts)}")
     measured = {str(size): asdict(each) for size, each in before.items()}

@@ -31,6 +31,8 @@ class Measured:
     speed: Speed
     hop_s: float
     processors: float
+    crowded: float = 1.0  # times longer a lone request's step takes while the other sizes answer one each
+    crowded_hop: float = 1.0  # and what becomes of a short prompt's time
 
 
 def a_prompt(name: str, tokens: int, max_tokens: int) -> GenerationRequest:
@@ -56,6 +58,25 @@ async def answer(handle: DeploymentHandle, request: GenerationRequest) -> tuple[
 
 async def median(run: Callable[[str], Awaitable[float]], name: str) -> float:
     return statistics.median([await run(f"{name}{number}") for number in range(ROUNDS)])
+
+
+async def crowding(handle: DeploymentHandle, others: list[DeploymentHandle], tag: str) -> tuple[float, float]:
+    """A short prompt's seconds and those between two tokens, while each of the others answers one after another."""
+    stop = asyncio.Event()
+
+    async def keep_busy(other: DeploymentHandle, name: str) -> None:
+        number = 0
+        while not stop.is_set():
+            await answer(other, a_prompt(f"{name}{number}", SHORT, LENGTH))
+            number += 1
+
+    busy = [asyncio.create_task(keep_busy(other, f"{tag}k{place}-")) for place, other in enumerate(others)]
+    await asyncio.sleep(0.5)
+    took = [await answer(handle, a_prompt(f"{tag}x{number}", SHORT, LENGTH)) for number in range(ROUNDS)]
+    stop.set()
+    await asyncio.gather(*busy)
+    first_s = statistics.median(each[0] for each in took)
+    return first_s, statistics.median((last_s - first_s) / (LENGTH - 1) for first_s, last_s in took)
 
 
 async def measure(handle: DeploymentHandle, size: Size, config: SizeConfig, tag: str = "") -> Measured:

@@ -19,6 +19,7 @@ class SizeFleet:
     max_replicas: int = 1
     usd_per_device_hour: float = 0.0
     processors: float | None = None  # that a replica keeps busy while it works; None: one for each rank
+    crowded: float | None = None  # times longer a step was measured to take while all other sizes were at work
     max_ongoing: int = 168  # requests of a replica, waiting ones included; as `max_running + max_waiting + 8`
 
     @property

@@ -164,9 +164,13 @@ class Simulator:
     def _sized(self, size: Size) -> Sized:
         fleet = self._fleet.sizes[size]
 
+        others = sum(each.busy_processors for other, each in self._fleet.sizes.items() if other is not size) or 1.0
+
         def slowed() -> float:
             """Of a step that begins now: replicas share the processors, itself included."""
-            return max(1.0, (self._busy + fleet.busy_processors) / self._fleet.processors)
+            if fleet.crowded is None:
+                return max(1.0, (self._busy + fleet.busy_processors) / self._fleet.processors)
+            return 1 + (fleet.crowded - 1) * self._busy / others
 
         def make(name: str) -> Replica:
             if self._options.exact:
