@@ -1,7 +1,10 @@
-"""Configuration and a plain ingress class in, one Serve application out."""
+"""Configuration and a plain ingress class in, one Serve application out.
+
+What may change while it runs travels as `user_config`, which Serve hands to running processes. Whatever else it is
+given here stays the same: it would replace every replica for that. `cluster.sized_replica` says how replicas follow.
+"""
 
 import asyncio
-import os
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -14,11 +17,13 @@ from cluster.config import ClusterConfig, ReplicaChoice, RoutingConfig, SizeConf
 from cluster.forecast import profile_of
 from cluster.peers import Peers
 from cluster.placement import bundles
-from cluster.replica import Replica
+from cluster.rolling import Rolling, is_first
 from cluster.router import Router
+from cluster.sized_replica import SizedReplica
 from cluster.snapshot import Page
-from model.config import SIZES, Size
-from model.source import describe, parse_source, resolve
+from cluster.wanted import wanted
+from model.config import SIZES, EngineConfig, Size
+from model.source import describe, parse_source
 
 APP_NAME: Final = "gemmule"
 INGRESS_NAME: Final = "ingress"
@@ -28,14 +33,14 @@ _REPORT_PERIOD_S: Final = 1.0  # a router's view of a cache is at most 1.4 s old
 _REPORT_TIMEOUT_S: Final = 5.0
 _UNREAD_PERIOD_S: Final = 3600.0  # reports that nobody reads
 _DRAIN_S: Final = 600.0  # above the longest answer, so that scale-in cuts nobody off
-_INGRESS_STREAMS: Final = 4096  # admission happens in the router; Serve's own limit must not come first
+_STREAMS: Final = 4096  # router and engine refuse what is too much; Serve's own limit must not come first
 
 
 class Face(Protocol):
     """A plain class that answers gRPC by methods named like the calls, and HTTP by the app that `asgi` returns."""
 
-    def __init__(self, settings_json: str, router: Router) -> None:
-        """Both arguments are made by `build`."""
+    def __init__(self) -> None:
+        """Cheap; nothing is asked before the first `settle`."""
 
     def asgi(self) -> Any:
         """The ASGI application."""
@@ -43,42 +48,64 @@ class Face(Protocol):
     async def page(self) -> Page:
         """What this process counts; its peers ask."""
 
+    def read(self, settings: Mapping[str, Any]) -> tuple[ClusterConfig, int]:
+        """The cluster's branch of a tree of settings, and how many ingress processes there shall be."""
 
-def build(config: ClusterConfig, face: type[Face], settings_json: str, ingress_replicas: int = 1) -> Application:
+    async def settle(self, settings: Mapping[str, Any], router: Router) -> None:
+        """Answer with these from now on; what is under way ends as it began."""
+
+
+def build(
+    config: ClusterConfig, face: type[Face], settings: Mapping[str, Any], ingress_replicas: int = 1
+) -> Application:
     """The application graph: a deployment per size, and the ingress that holds a handle to each of them."""
     profile_of(config)  # whatever is wrong with it is better said here than by every ingress replica
-    config_json = config.model_dump_json()
     handles = {str(size): engine_of(size, sized, config) for size, sized in config.sizes.items()}
-    return _ingress(face, ingress_replicas).bind(settings_json, config_json, handles)
+    front = _ingress(face, config.routing.replica_choice)
+    return front.options(num_replicas=ingress_replicas, user_config=dict(settings)).bind(handles)
+
+
+def frame(sharded: Mapping[Size, bool], choice: ReplicaChoice, face: type[Face]) -> Application:
+    """The graph alone, for a Serve configuration whose entries bring the settings of every deployment.
+
+    Serve replaces all replicas for a change of what this is made from, so it is made from as little as can be.
+    """
+    routing = RoutingConfig(replica_choice=choice)
+    handles = {str(size): _sized(size, more, routing).bind(str(size)) for size, more in sharded.items()}
+    return _ingress(face, choice).bind(handles)
 
 
 def engine_of(size: Size, config: SizeConfig, cluster: ClusterConfig) -> Application:
     """The replicas of one size, and how one of them is chosen."""
     sharded = config.tensor_parallel > 1
-    placement = bundles(config) if sharded else None
+    deployment = _sized(size, sharded, cluster.routing, config.engine.max_running)
+    return deployment.options(
+        user_config=wanted(size, cluster).model_dump(mode="json"),
+        ray_actor_options={"num_cpus": config.cpus_per_rank, "num_gpus": config.gpus_per_rank},
+        placement_group_bundles=bundles(config) if sharded else None,
+        autoscaling_config=AutoscalingConfig(**config.replicas.model_dump()),
+    ).bind(str(size))
+
+
+def _sized(
+    size: Size, sharded: bool, routing: RoutingConfig, slots: int = EngineConfig().max_running
+) -> serve.Deployment:
     deployment = serve.deployment(
         SizedReplica,
         name=str(size),
-        ray_actor_options={"num_cpus": config.cpus_per_rank, "num_gpus": config.gpus_per_rank},
-        placement_group_bundles=placement,
+        placement_group_bundles=[{"CPU": 1}] if sharded else None,
         placement_group_strategy="STRICT_PACK" if sharded else None,
-        max_ongoing_requests=config.engine.max_running + config.engine.max_waiting + 8,  # + room for status calls
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=config.replicas.min_replicas,
-            max_replicas=config.replicas.max_replicas,
-            upscale_delay_s=config.replicas.upscale_delay_s,
-            downscale_delay_s=config.replicas.downscale_delay_s,
-        ),
+        max_ongoing_requests=_STREAMS,
         health_check_period_s=_HEALTH_PERIOD_S,
         health_check_timeout_s=_HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=_DRAIN_S,
-        request_router_config=request_router(cluster.routing, config.engine.max_running),
+        request_router_config=request_router(routing, slots),
     )
-    return deployment.bind(str(size), config.model_dump_json(), cluster.token_env)
+    return _versioned(deployment, routing.replica_choice)
 
 
 def request_router(routing: RoutingConfig, slots: int) -> RequestRouterConfig:
-    """Serve's router between the replicas of a size that decodes `slots` requests at once."""
+    """Serve's router between the replicas of a size; slots and weight are what holds until a replica tells its own."""
     if routing.replica_choice is ReplicaChoice.POWER_OF_TWO:
         return RequestRouterConfig(request_routing_stats_period_s=_UNREAD_PERIOD_S)
     return RequestRouterConfig(
@@ -89,42 +116,55 @@ def request_router(routing: RoutingConfig, slots: int) -> RequestRouterConfig:
     )
 
 
-class SizedReplica(Replica):
-    """A replica that first sees to it that its checkpoint is on this node."""
+def _versioned(deployment: serve.Deployment, choice: ReplicaChoice) -> serve.Deployment:
+    """With a version of our own: Serve makes one up for every deploy, and replaces all replicas for it.
 
-    async def __init__(self, size: str, config_json: str, token_env: str) -> None:  # type: ignore[misc]
-        """Runs on the replica's node; a hub checkpoint is downloaded here."""
-        config = SizeConfig.model_validate_json(config_json)
-        source = parse_source(config.source)
-        folder = await asyncio.to_thread(resolve, source, config.revision, os.environ.get(token_env))
-        await Replica.__init__(self, size, str(folder), config_json)
+    Only a change of the request router needs that, since a handle keeps the one it has (Ray 2.60).
+    """
+    versioned: serve.Deployment = deployment.options(version=choice.value, _internal=True)
+    return versioned
 
 
-def _ingress(face: type[Face], copies: int) -> serve.Deployment:
+def _ingress(face: type[Face], choice: ReplicaChoice) -> serve.Deployment:
     @serve.ingress()
     class Ingress(face):  # type: ignore[misc, valid-type]
-        async def __init__(  # type: ignore[misc]
-            self, settings_json: str, config_json: str, handles: Mapping[str, DeploymentHandle]
-        ) -> None:
-            config = ClusterConfig.model_validate_json(config_json)
-            by_size = {Size(name): handle for name, handle in handles.items()}
-            router = router_of(config, by_size, peers_here() if copies > 1 else None)
+        def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
+            self._handles = {Size(name): handle for name, handle in handles.items()}
+            self._router: Router | None = None
+            self._rolling = Rolling(APP_NAME, is_first)
+            face.__init__(self)
+
+        async def reconfigure(self, settings: Mapping[str, Any]) -> None:
+            config, copies = self.read(settings)
+            handles = {size: await self._handle(size) for size in config.sizes}
+            peers = await asyncio.to_thread(peers_here) if copies > 1 else None
+            before, router = self._router, await asyncio.to_thread(router_of, config, handles, peers, self._router)
             await router.start()
-            face.__init__(self, settings_json, router)
+            await self.settle(settings, router)
+            self._router = router
+            self._rolling.watch(router.fleet, handles)
+            if before is not None:
+                before.retire()
+
+        async def _handle(self, size: Size) -> DeploymentHandle:
+            if size not in self._handles:  # it is served since the settings changed
+                made = await asyncio.to_thread(serve.get_deployment_handle, str(size), APP_NAME)
+                self._handles[size] = made
+            return self._handles[size]
 
         def __serve_build_asgi_app__(self) -> Any:
             return self.asgi()
 
-    return serve.deployment(
+    deployment = serve.deployment(
         Ingress,
         name=INGRESS_NAME,
-        num_replicas=copies,
         ray_actor_options={"num_cpus": 0},
-        max_ongoing_requests=_INGRESS_STREAMS,
+        max_ongoing_requests=_STREAMS,
         health_check_period_s=_HEALTH_PERIOD_S,
         health_check_timeout_s=_HEALTH_TIMEOUT_S,
         graceful_shutdown_timeout_s=_DRAIN_S,
     )
+    return _versioned(deployment, choice)
 
 
 def peers_here() -> Peers:
@@ -134,10 +174,15 @@ def peers_here() -> Peers:
     return Peers(context.replica_id.unique_id[:6], handle)
 
 
-def router_of(config: ClusterConfig, handles: Mapping[Size, DeploymentHandle], peers: Peers | None = None) -> Router:
-    """A router over running deployments."""
+def router_of(
+    config: ClusterConfig,
+    handles: Mapping[Size, DeploymentHandle],
+    peers: Peers | None = None,
+    before: Router | None = None,
+) -> Router:
+    """A router over running deployments, in the place of the one `before`."""
     names = {size: _named(size, config.sizes[size]) for size in handles}
-    return Router(config, handles, names, profile_of(config), peers)
+    return Router(config, handles, names, profile_of(config), peers, before)
 
 
 def _named(size: Size, config: SizeConfig) -> tuple[str, bool, int]:

@@ -62,7 +62,10 @@ class Chooser:
     """Counts choices until they are sent, and learns where prompts went. One thread, and the caller's clock."""
 
     def __init__(self, slots: int, queue_tokens: int, block_tokens: int = BLOCK_TOKENS) -> None:
-        """`slots` requests are decoded at once by a replica; each weighs `queue_tokens` prompt tokens."""
+        """`slots` requests are decoded at once by a replica; each weighs `queue_tokens` prompt tokens.
+
+        A replica that tells its own numbers is believed.
+        """
         self._slots, self._block_tokens = slots, block_tokens
         self._weights = Weights(queue_tokens)
         self._known: dict[str, KnownBlocks] = {}
@@ -79,13 +82,16 @@ class Chooser:
         return choice.prompt if choice else None
 
     def order(self, key: Hashable, prompt: Prompt, seen: Sequence[Seen], now_s: float) -> tuple[str, ...]:
-        """All of these replicas for a request, the best first; it counts there until `sent`. `key` is for retries.
+        """These replicas for a request, the best first; it counts there until `sent`. `key` is for retries.
+
+        Those that make room for a successor are left out where there are others.
 
         The queue lengths of Serve count a request when it is sent. Of a burst all would see the same one idle replica.
         """
         self._undo(key)
         self._expire(now_s)
-        facts = (self._facts(each, prompt.names, now_s) for each in seen)
+        seen = [each for each in seen if not each.stats.get("leaving")] or seen
+        facts = [self._facts(each, prompt.names, now_s) for each in seen]
         order = tuple(ranked.replica for ranked in rank(prompt.facts, facts, self._weights))
         self._choices[key] = _Choice(order[0], prompt, now_s)
         self._coming[order[0]] += 1
@@ -126,6 +132,8 @@ class Chooser:
 
     def _facts(self, seen: Seen, names: tuple[int, ...], now_s: float) -> ReplicaFacts:
         report = ReplicaReport.read(seen.stats)
+        if report is not None and report.queue_tokens:
+            self._weights = Weights(report.queue_tokens)
         known = self._known_of(seen.replica)
         if report is not None and self._told.get(seen.replica) != report.marks:
             marks = unpack(report.marks)
@@ -137,7 +145,7 @@ class Chooser:
         return ReplicaFacts(
             replica=seen.replica,
             ongoing=ongoing + self._coming[seen.replica],
-            slots=self._slots,
+            slots=(report.slots if report else 0) or self._slots,
             free_kv_tokens=report.free_kv_tokens if report else _PLENTY,
             overlap_tokens=known.leading(names, now_s) * self._block_tokens if names else 0,
         )

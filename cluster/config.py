@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from model.config import SIZES, EngineConfig, Size
 
 
-class _Branch(BaseModel):
+class Branch(BaseModel):
+    """A part of the tree: closed and frozen."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -21,7 +23,7 @@ class Tier(StrEnum):
     AUTO = "auto"
 
 
-class AutoscaleConfig(_Branch):
+class AutoscaleConfig(Branch):
     """Bounds and pace of one size's replicas."""
 
     min_replicas: int = Field(1, ge=0, description="Replicas kept running; 0 lets the size sleep.")
@@ -38,8 +40,8 @@ class AutoscaleConfig(_Branch):
         return self
 
 
-class SizeConfig(_Branch):
-    """One size: which weights, how sharded, how many replicas, what it costs."""
+class ReplicaConfig(Branch):
+    """What a replica is made of: a running one cannot take a change of it, another has to be started."""
 
     source: str = Field(
         description="Where the checkpoint is: `embedded:NAME`, a local folder, `hf://ID` or `kaggle://HANDLE`."
@@ -52,6 +54,11 @@ class SizeConfig(_Branch):
     )
     threads_per_rank: int = Field(1, ge=1, le=256, description="Threads torch uses in a rank on CPU.")
     engine: EngineConfig = Field(EngineConfig(), description="Settings of each replica's engine.")
+
+
+class SizeConfig(ReplicaConfig):
+    """One size: which weights, how sharded, how many replicas, what it costs."""
+
     replicas: AutoscaleConfig = Field(AutoscaleConfig(), description="Bounds and pace of scaling.")
     usd_per_mtoken: float = Field(gt=0, description="Price of a million output tokens; a prompt token costs a quarter.")
 
@@ -59,6 +66,10 @@ class SizeConfig(_Branch):
     def devices(self) -> float:
         """That one replica takes from the budget: its GPUs, or its ranks where it runs on CPU."""
         return self.tensor_parallel * (self.gpus_per_rank or 1.0)
+
+    def replica(self) -> ReplicaConfig:
+        """What each replica is made of."""
+        return ReplicaConfig.model_validate(self.model_dump(include=set(ReplicaConfig.model_fields)))
 
 
 class Cascade(StrEnum):
@@ -69,7 +80,7 @@ class Cascade(StrEnum):
     AUTO = "auto"  # where it is expected to be worth more than either size alone
 
 
-class TierConfig(_Branch):
+class TierConfig(Branch):
     """What a tier promises."""
 
     quality_share: float = Field(
@@ -89,7 +100,7 @@ class GuardAction(StrEnum):
     ESCALATE = "escalate"  # to a larger size while nothing was sent, else stop
 
 
-class GuardConfig(_Branch):
+class GuardConfig(Branch):
     """Answers of a tier that repeat themselves, or grow past every use."""
 
     action: GuardAction = Field(GuardAction.ESCALATE, description="off, stop, or escalate where that is possible.")
@@ -99,7 +110,7 @@ class GuardConfig(_Branch):
     least_tokens: int = Field(256, ge=1, description="Answers shorter than this never count as too long.")
 
 
-class CascadeConfig(_Branch):
+class CascadeConfig(Branch):
     """What escalation may cost at most."""
 
     drafts: bool = Field(True, description="Let the larger size verify the smaller one's tokens, not start anew.")
@@ -112,7 +123,7 @@ class CascadeConfig(_Branch):
     )
 
 
-class BrownOutConfig(_Branch):
+class BrownOutConfig(Branch):
     """When promises are waived, the cheapest first, so that the dearest are kept."""
 
     from_load: float = Field(1.5, gt=0, description="Requests per decoding slot of a size that count as too many.")
@@ -129,7 +140,7 @@ class BrownOutConfig(_Branch):
         return self
 
 
-class ShadowConfig(_Branch):
+class ShadowConfig(Branch):
     """Answers of smaller sizes that the largest one looks at too, to watch over the promises."""
 
     share: float = Field(
@@ -138,7 +149,7 @@ class ShadowConfig(_Branch):
     seed: int = Field(0, description="Which requests are drawn.")
 
 
-class ScalingConfig(_Branch):
+class ScalingConfig(Branch):
     """How the sizes share one budget of devices, and when they get more or less of it."""
 
     budget_devices: float | None = Field(
@@ -164,7 +175,7 @@ class ReplicaChoice(StrEnum):
     POWER_OF_TWO = "power_of_two"  # Serve's own: the shorter queue of two at random
 
 
-class RoutingConfig(_Branch):
+class RoutingConfig(Branch):
     """How sizes and their replicas are chosen, when a size counts as under pressure, and how long answers may take."""
 
     profile: str | None = Field(
@@ -212,7 +223,7 @@ DEFAULT_TIERS = {
 }
 
 
-class ClusterConfig(_Branch):
+class ClusterConfig(Branch):
     """Everything below serving: one entry per size and per tier."""
 
     sizes: dict[Size, SizeConfig] = Field(EMBEDDED_SIZES, min_length=1, description="Sizes that are served.")

@@ -9,7 +9,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.config import ClusterConfig, Tier
 from cluster.lookout import Lookout
 from cluster.pacing import Pacing
-from cluster.snapshot import ClusterStatus, ReplicaStats, ReplicaStatus, SizeState, SizeStatus
+from cluster.snapshot import ClusterStatus, ReplicaLoad, ReplicaStats, ReplicaStatus, SizeState, SizeStatus
 from model.config import CONTEXT_TOKENS, Size
 from model.profile import Profile
 
@@ -22,18 +22,25 @@ class Fleet:
         config: ClusterConfig,
         handles: Mapping[Size, DeploymentHandle],
         names: Mapping[Size, tuple[str, bool, int]],
+        before: "Fleet | None" = None,
     ) -> None:
-        """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up."""
+        """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up.
+
+        What was seen and is under way is taken over from the fleet `before`, which new settings took the place of.
+        """
         self._config = config
+        self._handles = handles
         self._names = names
-        self._lookout = Lookout(handles)
-        self.ongoing: dict[Size, Counter[Tier | None]] = {size: Counter() for size in config.sizes}
+        self._lookout: Lookout = before._lookout if before else Lookout()
+        self.ongoing: dict[Size, Counter[Tier | None]] = before.ongoing if before else {}
         """Requests that this process has under way."""
-        self.pacing = Pacing()
+        self.pacing: Pacing = before.pacing if before else Pacing()
+        for size in config.sizes:
+            self.ongoing.setdefault(size, Counter())
 
     async def start(self) -> None:
         """Begin to watch; needs a running event loop."""
-        await self._lookout.start()
+        await self._lookout.watch(self._handles)
 
     async def close(self) -> None:
         """Stop watching."""
@@ -67,20 +74,32 @@ class Fleet:
         """That replica's next seconds; raises a `GemmuleError` when it is busy with another profile, or gone."""
         return await self._lookout.profile(size, replica, seconds, stacks)
 
+    def loads(self) -> Mapping[Size, tuple[ReplicaLoad, ...]]:
+        """All replicas as last seen, those that leave as well."""
+        return {size: self._lookout.loads(size) for size in self._config.sizes}
+
+    def any_outdated(self) -> bool:
+        """Whether the settings ask for other replicas than run."""
+        return any(load.outdated for loads in self.loads().values() for load in loads)
+
     def state(self, size: Size) -> SizeState:
-        """One size now."""
+        """One size now. One that returns counts as the one replica that will be there: so many may wait for it."""
         config = self._config.sizes[size]
-        replicas = self._lookout.loads(size)
-        polled = sum(replica.running + replica.waiting for replica in replicas)
-        ongoing, slots = max(self.ongoing[size].total(), polled), config.engine.max_running * len(replicas)
+        all_ = self._lookout.loads(size)
+        num_replicas = sum(not load.leaving for load in all_)
+        returns = not num_replicas and self._lookout.returns(size)
+        polled = sum(load.running + load.waiting for load in all_)
+        ongoing = max(self.ongoing[size].total(), polled)
+        slots = config.engine.max_running * (num_replicas or returns)
         return SizeState(
             size=size,
-            num_replicas=len(replicas),
+            num_replicas=num_replicas,
             ongoing=ongoing,
             slots=slots,
             max_context_tokens=CONTEXT_TOKENS,
             usd_per_mtoken=config.usd_per_mtoken,
             wakes=config.replicas.min_replicas == 0,
+            returns=returns,
             pace=self.pacing.pace(size, ongoing, slots),
             by_tier=dict(self.ongoing[size]),
         )

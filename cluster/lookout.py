@@ -18,6 +18,7 @@ log = logging.getLogger("gemmule.router")
 
 _POLL_S: Final = 0.5
 _ANSWER_S: Final = 5.0  # on a busy laptop an answer can be slow without the replica being ill
+_RETURN_S: Final = 30.0  # Serve starts a lost replica anew; what takes longer is refused rather than kept waiting
 
 T = TypeVar("T")
 
@@ -25,26 +26,43 @@ T = TypeVar("T")
 class Lookout:
     """Replicas that do not answer are not there."""
 
-    def __init__(self, handles: Mapping[Size, DeploymentHandle]) -> None:
-        self._handles = handles
+    def __init__(self) -> None:
+        self._handles: dict[Size, DeploymentHandle] = {}
         self._loads: dict[Size, tuple[ReplicaLoad, ...]] = {}
-        self._poll: asyncio.Future[list[None]] | None = None
+        self._replaced: set[Size] = set()
+        self._lost_s: dict[Size, float] = {}
+        self._polls: dict[Size, asyncio.Task[None]] = {}
 
-    async def start(self) -> None:
-        """Begin to watch; needs a running event loop."""
-        if self._poll is None:
-            self._poll = asyncio.ensure_future(asyncio.gather(*map(self._watch, self._handles)))
+    async def watch(self, handles: Mapping[Size, DeploymentHandle]) -> None:
+        """Watch these sizes from now on, and no others; needs a running event loop."""
+        self._handles = dict(handles)
+        for size in self._polls.keys() - handles.keys():
+            self._polls.pop(size).cancel()
+            self._loads.pop(size, None)
+        for size in handles.keys() - self._polls.keys():
+            self._polls[size] = asyncio.create_task(self._watch(size), name=f"watch-{size}")
 
     async def close(self) -> None:
         """Stop watching."""
-        if self._poll is not None:
-            self._poll.cancel()
-            await asyncio.gather(self._poll, return_exceptions=True)
-            self._poll = None
+        polls = list(self._polls.values())
+        self._polls.clear()
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
 
     def loads(self, size: Size) -> tuple[ReplicaLoad, ...]:
         """As last seen."""
         return self._loads.get(size, ())
+
+    def returns(self, size: Size) -> bool:
+        """Whether a size without a replica had one that is being replaced, or was lost so lately that Serve is at it.
+
+        False for a size that never started, and for one that does not come back.
+        """
+        if size in self._replaced:
+            return True
+        lost_s = self._lost_s.get(size)
+        return lost_s is not None and asyncio.get_running_loop().time() - lost_s < _RETURN_S
 
     async def statuses(self, size: Size) -> tuple[ReplicaStatus, ...]:
         """All there is to say about each replica of a size."""
@@ -68,7 +86,15 @@ class Lookout:
 
     async def _watch(self, size: Size) -> None:
         while True:
-            self._loads[size] = await ask_all(self._handles[size], ReplicaLoad, _ANSWER_S, "load")
+            before, now = self._loads.get(size, ()), await ask_all(self._handles[size], ReplicaLoad, _ANSWER_S, "load")
+            self._loads[size] = now
+            if any(not load.leaving for load in now):
+                self._replaced.discard(size)
+                self._lost_s.pop(size, None)
+            elif now or any(load.outdated for load in before):
+                self._replaced.add(size)
+            elif before:
+                self._lost_s[size] = asyncio.get_running_loop().time()
             await asyncio.sleep(_POLL_S)
 
 

@@ -1,9 +1,9 @@
 """Ranks and GPUs to placement bundles. Pure."""
 
-from cluster.config import SizeConfig
+from cluster.config import ReplicaConfig
 
 
-def bundles(config: SizeConfig) -> list[dict[str, float]]:
+def bundles(config: ReplicaConfig) -> list[dict[str, float]]:
     """One bundle per rank; the replica itself is rank 0 and sits in the first."""
     bundle = {"CPU": config.cpus_per_rank}
     if config.gpus_per_rank:

@@ -26,7 +26,8 @@ def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | 
     worth most at its promise's rate of exchange, among what the request's limits leave: a cost limit leaves the
     cheaper sizes, a deadline the larger ones that make it. If the size wanted is under pressure the tier spills to the
     nearest allowed one with room, larger first because that keeps the promise too; if it has no replica the tier falls
-    back in the same order.
+    back in the same order. A size whose replica is being replaced is waited for: by who asks for it by name, and by a
+    tier that nobody else can answer.
     """
     if facts.size is not None:
         return _explicit(facts, facts.size, now, rules)
@@ -109,7 +110,7 @@ def _placed(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], ru
     by_size = {state.size: state for state in states}
     target = by_size[wanted.size]
     for state in _nearest(states, target):
-        if state.num_replicas == 0 and not state.wakes:
+        if state.num_replicas == 0 and (state.returns or not state.wakes):
             continue
         if state.num_replicas and rules.load(state, facts.tier) >= rules.routing.spill_load:
             continue
@@ -140,9 +141,9 @@ def _explicit(facts: RouteFacts, size: Size, now: Snapshot, rules: Rules) -> Dec
     if facts.allow_fallback:
         offers = affordable(facts.offers, facts, rules.unit_usd)
         placed = _placed(facts, asked, [now[offer.size] for offer in offers], rules)
-    elif state.num_replicas == 0 and not state.wakes:
+    elif state.num_replicas == 0 and not (state.wakes or state.returns):
         placed = Shed(f"{size} is not ready yet", _START_RETRY_S, starting=True)
-    elif state.num_replicas and rules.load(state, None) >= rules.routing.max_load:
+    elif state.slots and rules.load(state, None) >= rules.routing.max_load:
         placed = Shed(f"{size} is full ({state.ongoing} requests under way)", _BACKLOG_RETRY_S, starting=False)
     else:
         placed = asked
@@ -152,12 +153,17 @@ def _explicit(facts: RouteFacts, size: Size, now: Snapshot, rules: Rules) -> Dec
 def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], rules: Rules) -> Decision | Shed:
     """Everything allowed is under pressure: queue at the least loaded size below the hard limit, else refuse."""
     whose = facts.tier or "the request"
-    up = [state for state in states if state.num_replicas]
+    up = [state for state in states if state.num_replicas] or [state for state in states if state.returns]
     if not up:
         return Shed(f"no size of {whose} is ready yet", _START_RETRY_S, starting=True)
     least = min(up, key=lambda state: rules.load(state, facts.tier))
     if rules.load(least, facts.tier) >= rules.max_load(facts.tier):
         return Shed(f"every size of {whose} is full", _BACKLOG_RETRY_S, starting=False)
+    if least.returns:
+        if least.size is wanted.size:
+            return replace(wanted, detail=f"{least.size} is being replaced; the request waits for it", then=None)
+        detail = f"no other size has a replica; the request waits for {least.size}, which is being replaced"
+        return replace(wanted, size=least.size, reason=Reason.FELL_BACK, detail=detail, then=None)
     detail = f"every size is under pressure; {least.size} has the shortest queue"
     if least.size is wanted.size:
         return replace(wanted, detail=f"{detail} and is the one wanted", then=None)

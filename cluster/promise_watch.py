@@ -41,9 +41,12 @@ class _Seen:
 class PromiseWatch:
     """Fed with shadowed answers; `asked` is what a tier asks of its profile in place of its promise."""
 
-    def __init__(self, promised: Mapping[Tier, float]) -> None:
+    def __init__(self, promised: Mapping[Tier, float], before: "PromiseWatch | None" = None) -> None:
+        """What was seen `before` counts on for tiers that promise the same still."""
         self._promised = {tier: share for tier, share in promised.items() if share > 0}
         self._seen = {tier: _Seen() for tier in self._promised}
+        if before is not None:
+            self._seen |= {t: seen for t, seen in before._seen.items() if before._promised[t] == self._promised.get(t)}
 
     def saw(self, tier: Tier, as_good: bool) -> None:
         """One answer of a tier, and whether it is as good as the largest size's."""

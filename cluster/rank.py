@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from cluster.config import SizeConfig
+from cluster.config import ReplicaConfig
 from model.contract import RankReport
 from model.world import World
 
@@ -17,7 +17,7 @@ class Rank:
     def __init__(self, folder: str, config_json: str) -> None:
         """Cheap; the work is in `start`, so that all ranks load at the same time."""
         self._folder = Path(folder)
-        self._config = SizeConfig.model_validate_json(config_json)
+        self._config = ReplicaConfig.model_validate_json(config_json)
         self._engine: Any = None
 
     def start(self, world: World) -> RankReport:

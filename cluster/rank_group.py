@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from cluster.config import SizeConfig
+from cluster.config import ReplicaConfig
 from cluster.rank import Rank
 from model.contract import RankReport
 from model.world import World
@@ -20,7 +20,7 @@ class RankGroup:
     They are owned by the replica's process, so Ray ends them when it ends, however it ends.
     """
 
-    def __init__(self, folder: str, config: SizeConfig) -> None:
+    def __init__(self, folder: str, config: ReplicaConfig) -> None:
         self._degree = config.tensor_parallel
         self._ranks = [self._actor(folder, config, rank) for rank in range(1, self._degree)]
         self._port = _free_port() if self._ranks else 0
@@ -46,7 +46,7 @@ class RankGroup:
         await asyncio.wait(follows, return_when=asyncio.FIRST_COMPLETED)
 
     @staticmethod
-    def _actor(folder: str, config: SizeConfig, rank: int) -> Any:
+    def _actor(folder: str, config: ReplicaConfig, rank: int) -> Any:
         strategy = PlacementGroupSchedulingStrategy(
             ray.util.get_current_placement_group(), placement_group_bundle_index=rank
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psutil
 from ray import serve
 
-from cluster.config import SizeConfig
+from cluster.config import ReplicaConfig
 from cluster.rank_group import RankGroup
 from cluster.replica_report import ReplicaReport
 from cluster.snapshot import Hello, ReplicaLoad, ReplicaStats, ReplicaStatus
@@ -34,10 +34,13 @@ _LAST_WORDS_S: Final = 1.0  # for the `Failed` events of a loop that ended to be
 class Replica:
     """Becomes a Serve deployment in `cluster.build`. Requests come as values, answers go as events."""
 
+    outdated = False
+    leaving = False
+
     async def __init__(self, size: str, folder: str, config_json: str) -> None:  # type: ignore[misc]  # Serve awaits it
         """Ready when this returns: weights checked and loaded, ranks joined, golden logits reproduced, kernels warm."""
         began_s = time.monotonic()
-        config = SizeConfig.model_validate_json(config_json)
+        config = ReplicaConfig.model_validate_json(config_json)
         self._config, self._size = config, Size(size)
         self._checkpoint = await asyncio.to_thread(open_checkpoint, Path(folder), Size(size))
         self._check_memory(Size(size))
@@ -89,7 +92,7 @@ class Replica:
     async def load(self) -> ReplicaLoad:
         """What routers ask for twice a second."""
         load = self._engine.load()
-        return ReplicaLoad(self._name, load.running, load.waiting)
+        return ReplicaLoad(self._name, load.running, load.waiting, self.outdated, self.leaving)
 
     def record_routing_stats(self) -> dict[str, Any]:
         """What Serve brings to every router of this size, `cluster.replica_router`."""
@@ -118,6 +121,8 @@ class Replica:
             ranks=(*self._engine.ranks(), *self._group.reports),
             capacity=self._engine.capacity,
             stats=self._engine.stats(),
+            outdated=self.outdated,
+            leaving=self.leaving,
         )
 
     async def check_health(self) -> None:

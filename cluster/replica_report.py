@@ -19,13 +19,25 @@ class ReplicaReport:
     total_kv_tokens: int
     marks: bytes = b""  # `model.marks.pack`
     complete: bool = True  # False: the cache has more marks than these
+    slots: int = 0  # requests that it decodes at once; 0 not told
+    queue_tokens: int = 0  # cached prompt tokens that outweigh a request in its queue; 0 not told
+    leaving: bool = False  # it takes nothing new
 
     @classmethod
-    def of(cls, load: EngineLoad, names: list[int], complete: bool) -> Self:
+    def of(
+        cls,
+        load: EngineLoad,
+        names: list[int],
+        complete: bool,
+        slots: int = 0,
+        queue_tokens: int = 0,
+        leaving: bool = False,
+    ) -> Self:
         """Free memory is rounded down."""
         step = max(1, load.total_kv_tokens // _STEPS)
         free = load.free_kv_tokens // step * step
-        return cls(load.running + load.waiting, free, load.total_kv_tokens, pack(names), complete)
+        ongoing, marks = load.running + load.waiting, pack(names)
+        return cls(ongoing, free, load.total_kv_tokens, marks, complete, slots, queue_tokens, leaving)
 
     def fields(self) -> dict[str, Any]:
         """As Serve wants it."""

@@ -42,6 +42,7 @@ from cluster.snapshot import (
 from cluster.trail import Trail
 from model.config import Size
 from model.errors import (
+    REPLICA_LEAVING,
     Code,
     GemmuleError,
     InvalidRequestError,
@@ -56,6 +57,7 @@ log = logging.getLogger("gemmule.router")
 
 _TICK_S: Final = 0.5
 _GRACE_S: Final = 2.0  # the engine ends a late request itself; this is for an engine that cannot
+_LEAVING_S: Final = 0.2
 _RETRYABLE: Final = frozenset({Code.REPLICA_LOST, Code.NOT_READY, Code.OVERLOADED})
 
 
@@ -77,22 +79,25 @@ class Router:
         names: Mapping[Size, tuple[str, bool, int]],
         profile: RoutingProfile,
         peers: Peers | None = None,
+        before: "Router | None" = None,
     ) -> None:
         """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up.
 
         `peers` are the ingress processes, where there are several.
+        `before` had other settings: it ends what it began, and all that was seen of the replicas is taken over.
         """
         self._config = config
         prices = {size: sized.usd_per_mtoken for size, sized in config.sizes.items()}
         self._forecast = Forecast(profile, prices)
-        self.shadow_usd = 0.0
-        self._watch = PromiseWatch({tier: each.quality_share for tier, each in config.tiers.items()})
+        self.shadow_usd: float = before.shadow_usd if before else 0.0
+        promised = {tier: each.quality_share for tier, each in config.tiers.items()}
+        self._watch: PromiseWatch = PromiseWatch(promised, before._watch if before else None)
         self.rules = rules_of(config, profile, self._forecast, self._watch)
         self.brown_out = BrownOut(config.tiers, config.routing.brown_out)
         self._ticking: asyncio.Task[None] | None = None
         largest = max(config.sizes, key=lambda size: config.sizes[size].usd_per_mtoken)
         self._shadow = Shadow(config.routing.shadow, self._watch, largest, lambda asked: self._shadowed(largest, asked))
-        self._fleet = Fleet(config, handles, names)
+        self._fleet: Fleet = Fleet(config, handles, names, before._fleet if before else None)
         self._peers = peers
         self._attempts = Attempts(self._fleet, handles, prices)
 
@@ -101,12 +106,21 @@ class Router:
         await self._fleet.start()
         self._ticking = asyncio.create_task(self._tick(), name="brown-out")
 
-    async def close(self) -> None:
-        """Stop watching."""
+    def retire(self) -> None:
+        """Another router with newer settings has taken over; what is under way goes on."""
         if self._ticking is not None:
             self._ticking.cancel()
+
+    async def close(self) -> None:
+        """Stop watching."""
+        self.retire()
         await self._shadow.close()
         await self._fleet.close()
+
+    @property
+    def fleet(self) -> Fleet:
+        """What is known of the replicas."""
+        return self._fleet
 
     def promises(self) -> Mapping[Tier, Kept]:
         """What is seen to be kept of each tier's promise; empty intervals where nothing is watched."""
@@ -156,7 +170,8 @@ class Router:
 
         Raises a `GemmuleError` as long as nothing was sent: shed, no replica, lost before the first token. After that
         a loss is the last event. Before the first token a lost or full replica is tried once more: an explicit size on
-        the same size, a tier where the policy says, without the size that failed.
+        the same size, a tier where the policy says, without the size that failed. One that makes room for its successor
+        has not begun, which is no try: the request goes on asking until its deadline.
         """
         decision = self.decide(facts)
         clock = asyncio.get_running_loop().time
@@ -166,7 +181,8 @@ class Router:
         def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
             return self._attempts.open(to, asked, deadline_s, trail)
 
-        for attempt in range(2):
+        tries = 0
+        while True:
             started = False
             try:
                 told = answered(open_, decision, facts, _capped(request, decision), self.rules, trail)
@@ -178,12 +194,16 @@ class Router:
                         yield item
                 return
             except GemmuleError as error:
-                if started or attempt or error.fault.code not in _RETRYABLE:
+                leaving = error.fault.reason == REPLICA_LEAVING
+                if started or (tries and not leaving) or error.fault.code not in _RETRYABLE:
                     raise
                 left_s = max(0.0, deadline_s - _GRACE_S - clock())
                 request, facts = replace(request, timeout_s=left_s), replace(facts, timeout_s=left_s)
+                tries += not leaving
                 decision = self._again(facts, decision, error)
                 log.info("retried", extra={"request_id": request.request_id, "size": decision.size})
+                if leaving:
+                    await asyncio.sleep(_LEAVING_S)
 
     def decide(self, facts: RouteFacts) -> Decision:
         """What a request would get now; raises the `GemmuleError` that it would be refused with."""
@@ -232,8 +252,13 @@ class Router:
                 raise error
             return failed
         others = set(self._config.tiers[facts.tier].sizes) & set(self._config.sizes) - {failed.size}
-        if not others:
-            raise error
-        decision = self._decide(facts, without=(failed.size,))
+        try:
+            if not others:
+                raise error
+            decision = self._decide(facts, without=(failed.size,))
+        except GemmuleError:
+            if error.fault.reason == REPLICA_LEAVING:  # nobody else can, but its successor will
+                return failed
+            raise
         detail = f"{failed.size} {error.fault.reason.replace('_', ' ')}; {decision.size} answers instead"
         return replace(decision, reason=Reason.FELL_BACK, detail=detail)

@@ -44,6 +44,7 @@ class SizeState:
     wakes: bool = False  # no replica yet, but the first request starts one
     pace: Pace | None = None  # None: nothing was measured yet
     by_tier: Mapping[Tier | None, int] = field(default_factory=dict)  # of those ongoing, the ones that are known
+    returns: bool = False  # no replica at this moment, but its successor is on its way
 
     @property
     def load(self) -> float:
@@ -172,6 +173,8 @@ class ReplicaLoad:
     replica: str
     running: int
     waiting: int
+    outdated: bool = False  # the settings ask for another replica than this one is
+    leaving: bool = False  # it takes nothing new, and ends once it is idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,8 @@ class ReplicaStatus:
     ranks: tuple[RankReport, ...]
     capacity: Capacity | None = None
     stats: EngineStats | None = None
+    outdated: bool = False  # as in `ReplicaLoad`
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+REPLICA_LEAVING: Final = "replica_leaving"
+"""Reason of a `ReplicaLeavingError`, which arrives as a fault."""
 
 
 class Code(StrEnum):
@@ -69,6 +73,13 @@ class NotReadyError(GemmuleError):
 
     def __init__(self, message: str, retry_after_s: float = 5.0) -> None:
         super().__init__(Fault(Code.NOT_READY, message, "not_ready", None, retry_after_s))
+
+
+class ReplicaLeavingError(GemmuleError):
+    """The replica makes room for its successor; the request was not begun."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Fault(Code.NOT_READY, message, REPLICA_LEAVING, None, 1.0))
 
 
 class ReplicaLostError(GemmuleError):

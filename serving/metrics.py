@@ -23,9 +23,8 @@ _TOTAL_EDGES_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 
 class Metrics:
     """All of them, in a registry of their own. Labels come from closed sets only; replicas come and go, but are few."""
 
-    def __init__(self, ingress: str = "") -> None:
-        """`ingress` names this process where there are several."""
-        self._ingress = ingress
+    def __init__(self) -> None:
+        self._ingress = ""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "gemmule_requests", "Requests that ended, refused ones too.", _LABELS, registry=self.registry
@@ -97,7 +96,7 @@ class Metrics:
         )
         self._bounds = Gauge(
             "gemmule_replica_bounds",
-            "Replicas that a size may have; bound: min, max. Set at the start of this process.",
+            "Replicas that a size may have; bound: min, max. Moves with the settings.",
             ("size", "bound"),
             registry=self.registry,
         )
@@ -112,8 +111,10 @@ class Metrics:
             registry=self.registry,
         )
 
-    def bounded(self, cluster: ClusterConfig) -> None:
-        """How many replicas the sizes may have."""
+    def settled(self, cluster: ClusterConfig, ingress: str) -> None:
+        """How many replicas the sizes may have; `ingress` names this process where there are several."""
+        self._ingress = ingress
+        self._bounds.clear()
         for size, config in cluster.sizes.items():
             self._bounds.labels(size, "min").set(config.replicas.min_replicas)
             self._bounds.labels(size, "max").set(config.replicas.max_replicas)

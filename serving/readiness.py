@@ -21,5 +21,5 @@ class Readiness:
                 raise ModelNotFoundError(size, self._names)
             return up[size], up
         self._was_complete = self._was_complete or all(up.get(kept.value, False) for kept in self._kept)
-        can_serve = any(up.values()) or any(state.wakes for state in now.sizes)
+        can_serve = any(up.values()) or any(state.wakes or state.returns for state in now.sizes)
         return self._was_complete and can_serve, up

@@ -18,7 +18,6 @@ from model.request import GenerationRequest, RequestId
 from serving.account import Account
 from serving.ask import Ask
 from serving.choice import Choice, total
-from serving.config import TrafficConfig
 from serving.generations import Router, opened
 from serving.metrics import Metrics
 from serving.metrics_page import rendered
@@ -30,7 +29,7 @@ from serving.pulse import Pulse
 from serving.quote import Quote, quote_of, would_refuse
 from serving.readiness import Readiness
 from serving.spelling import Speller
-from serving.traffic.offer import offer_of
+from serving.traffic.offer import Offer, nothing
 
 _OFF_LOOP_CHARACTERS: Final = 8000  # of a longer text the beginning and the end are looked at, but hashing reads it all
 
@@ -56,12 +55,14 @@ class Service:
         clock: Clock,
         new_request_id: Callable[[], RequestId],
         recorder: Recorder | None = None,
-        traffic: TrafficConfig | None = None,
+        metrics: Metrics | None = None,
+        offer: Offer = nothing,
     ) -> None:
+        """`metrics` and `offer` outlive a service: new settings make another one that goes on with them."""
         self.new_request_id = new_request_id
-        self.metrics = Metrics(router.ingress)
-        self.metrics.bounded(cluster)
-        self._offer = offer_of(traffic or TrafficConfig(), self.metrics, clock.time)
+        self.metrics = metrics or Metrics()
+        self.metrics.settled(cluster, router.ingress)
+        self._offer = offer
         self._cluster = cluster
         self._prompter = prompter
         self._speller = Speller(prompter)

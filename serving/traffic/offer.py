@@ -1,5 +1,6 @@
 """What a service does with each request for the sake of the traffic store: nothing, unless the operator wants it."""
 
+import threading
 from collections.abc import Callable
 
 from serving.ask import Ask
@@ -14,14 +15,36 @@ def nothing(_ask: Ask, _prompt: Prompt) -> None:
     """Sampling is switched off."""
 
 
-def offer_of(config: TrafficConfig, metrics: Metrics, clock: Callable[[], float]) -> Offer:
-    """Starts a thread when a share is set; otherwise costs nothing, not even the import of a database."""
-    if not config.share or config.path is None:
-        return nothing
-    from serving.traffic.sampling import Sampler
-    from serving.traffic.store import Bounds
+class Offering:
+    """One per process; the store changes with the settings."""
 
-    bounds = Bounds(config.retention_s, config.max_rows)
-    sampler = Sampler(config.path, config.share, bounds, metrics.traffic, clock)
-    sampler.start()
-    return sampler.offer
+    def __init__(self, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._metrics, self._clock = metrics, clock
+        self._config = TrafficConfig()
+        self._offer: Offer = nothing
+        self._close: Callable[[], None] = _nothing_to_close
+
+    def of(self, config: TrafficConfig) -> Offer:
+        """With these settings. Starts a thread when a share is set; otherwise costs nothing, not even an import.
+
+        Another configuration ends the thread of the last one, once it has written what it was offered.
+        """
+        if config != self._config:
+            threading.Thread(target=self._close, name="traffic-end").start()
+            self._config, (self._offer, self._close) = config, self._opened(config)
+        return self._offer
+
+    def _opened(self, config: TrafficConfig) -> tuple[Offer, Callable[[], None]]:
+        if not config.share or config.path is None:
+            return nothing, _nothing_to_close
+        from serving.traffic.sampling import Sampler
+        from serving.traffic.store import Bounds
+
+        bounds = Bounds(config.retention_s, config.max_rows)
+        sampler = Sampler(config.path, config.share, bounds, self._metrics.traffic, self._clock)
+        sampler.start()
+        return sampler.offer, sampler.close
+
+
+def _nothing_to_close() -> None:
+    pass

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.kuberay import Verdict, verdict
 from tests.chart import apiserver, tools
 from tests.chart.apiserver import NAMESPACE, ApiServer
 from tests.chart.tools import Tree
-from tests.chart.upgrade import Verdict, verdict
 
 SERVICE = ("rayservices.ray.io", "gemmule")
 

@@ -46,9 +46,10 @@ def mounted(*value_sets: str, **options: Any) -> Tree:
 
 
 def given(*value_sets: str, **options: Any) -> Tree:
-    """The tree in Serve's arguments."""
+    """The tree that the ingress is given."""
     (application,) = tools.serve_config(tools.ray_service(*value_sets, **options))["applications"]
-    tree: Tree = application["args"]["config"]
+    (front,) = (each for each in application["deployments"] if each["name"] == "ingress")
+    tree: Tree = front["user_config"]
     return tree
 
 
@@ -106,6 +107,8 @@ def test_what_is_left_out_counts_as_the_codes_default() -> None:
     spoken = tools.ray_service("minimal", values=tools.nested(path, said))
     assert silent["spec"]["rayClusterConfig"] == spoken["spec"]["rayClusterConfig"]
     left, right = (tools.serve_config(service)["applications"][0]["deployments"] for service in (silent, spoken))
+    for entry in (*left, *right):
+        del entry["user_config"]  # passed through as it is written, for the code to fill in
     assert left == right
     ports = dict.fromkeys(["http_port", "grpc_port"])
     silent = tools.ray_service("minimal", values=tools.nested("config.server", ports))

@@ -12,13 +12,14 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+from ray.serve._private.deploy_utils import get_app_code_version
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 
 from cluster.build import APP_NAME, INGRESS_NAME
-from cluster.placement import bundles
+from cluster.wanted import Wanted
 from serving.config import from_tree
-from serving.ingress import GRPC_SERVICER_FUNCTIONS, build_app
+from serving.ingress import GRPC_SERVICER_FUNCTIONS, application, build_app
 from tests.chart import tools
 from tests.chart.tools import Tree
 
@@ -104,34 +105,91 @@ def test_what_is_imported_exists(name: str) -> None:
         assert callable(getattr(importlib.import_module(module), attribute))
 
 
+def code_of(serve: Tree, settings: bool) -> dict[str, Any]:
+    """Deployments that the code makes: of the arguments alone, or of the whole settings as `gemmule serve` would."""
+    front = build_app(copy.deepcopy(serve["applications"][0]["args"]))
+    if settings:
+        front = application(from_tree(deployments_of(serve)[INGRESS_NAME]["user_config"]))
+    front = front._bound_deployment
+    (sizes,) = front.init_args
+    return {each.name: each for each in (front, *(size._bound_deployment for size in sizes.values()))}
+
+
 @each_set
 def test_the_application_has_the_deployments_that_are_spoken_of(name: str) -> None:
     """Serve refuses an entry for a deployment that the application lacks, and only at run time."""
     serve = tools.serve_config(tools.ray_service(name))
-    front = build_app(copy.deepcopy(serve["applications"][0]["args"]))._bound_deployment
-    sizes = front.init_args[2]
-    assert {front.name, *(size._bound_deployment.name for size in sizes.values())} == deployments_of(serve).keys()
-    assert front.name == INGRESS_NAME
+    assert code_of(serve, settings=False).keys() == deployments_of(serve).keys()
 
 
 @each_set
-def test_what_replaces_the_codes_options_repeats_them(name: str) -> None:
-    """Entries replace the actor's options and the bundles whole, so they must say the same, and the pin."""
+def test_entries_say_what_gemmule_serve_says(name: str) -> None:
+    """The arguments bring no settings, so the entries must: the same as on a laptop, and the pin."""
     serve = tools.serve_config(tools.ray_service(name))
-    args = serve["applications"][0]["args"]
-    sizes = build_app(copy.deepcopy(args))._bound_deployment.init_args[2]
-    for size, config in from_tree(args["config"]).cluster.sizes.items():
-        code, chart = sizes[str(size)]._bound_deployment, deployments_of(serve)[str(size)]
-        options, pin = dict(chart["ray_actor_options"]), {f"size_{size}": 1}
+    code, chart = code_of(serve, settings=True), deployments_of(serve)
+    front = chart.pop(INGRESS_NAME)
+    assert front["ray_actor_options"]["num_cpus"] == 0
+    assert front["num_replicas"] == code.pop(INGRESS_NAME).num_replicas
+    for size, deployment in code.items():
+        entry, pin = chart[size], {f"size_{size}": 1}
+        options = dict(entry["ray_actor_options"])
         assert options.pop("resources") == pin
-        assert options == code.ray_actor_options
-        if config.tensor_parallel == 1:
-            assert "placement_group_bundles" not in chart
+        assert options == deployment.ray_actor_options
+        assert Wanted.model_validate(entry["user_config"]) == Wanted.model_validate(deployment.user_config)
+        assert AutoscalingConfig(**entry["autoscaling_config"]) == deployment._deployment_config.autoscaling_config
+        if (bundles := deployment._replica_config.placement_group_bundles) is None:
+            assert "placement_group_bundles" not in entry
         else:
-            first, *others = chart["placement_group_bundles"]
-            assert [{k: v for k, v in first.items() if k not in pin}, *others] == bundles(config)
+            first, *others = entry["placement_group_bundles"]
+            assert [{k: v for k, v in first.items() if k not in pin}, *others] == bundles
             assert pin.items() <= first.items()
-    assert deployments_of(serve)[INGRESS_NAME]["ray_actor_options"]["num_cpus"] == 0
+
+
+@each_set
+def test_what_the_arguments_leave_out_is_the_same_for_all_settings(name: str) -> None:
+    """Options that no entry brings come of the arguments alone."""
+    serve = tools.serve_config(tools.ray_service(name))
+    for size, deployment in code_of(serve, settings=True).items():
+        other = code_of(serve, settings=False)[size]
+        for option in ("max_ongoing_requests", "health_check_period_s", "health_check_timeout_s"):
+            assert getattr(other._deployment_config, option) == getattr(deployment._deployment_config, option)
+        assert other._replica_config.placement_group_strategy == deployment._replica_config.placement_group_strategy
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("config.cluster.sizes.2b.usd_per_mtoken", 0.2),
+        ("config.cluster.sizes.2b.revision", "abc"),
+        ("config.cluster.sizes.2b.source", "hf://a/b"),
+        ("config.cluster.sizes.2b.replicas.max_replicas", 3),
+        ("config.cluster.routing", {"queue_tokens": 8, "max_timeout_s": 500}),
+        ("config.cluster.tiers", {"economy": {"quality_share": 0.1}}),
+        ("config.server.ingress_replicas", 2),
+    ],
+)
+def test_serve_does_not_take_it_for_another_application(path: str, value: Any) -> None:
+    """By Ray's own digest: one that differs replaces every replica. A private function: Ray is pinned."""
+    assert version_of() == version_of(values=tools.nested(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("config.cluster.routing.replica_choice", "power_of_two"),
+        ("config.cluster.sizes.9b", None),
+        ("config.cluster.sizes.27b.tensor_parallel", 1),
+    ],
+)
+def test_serve_takes_it_for_another_application(path: str, value: Any) -> None:
+    assert version_of() != version_of(values=tools.nested(path, value))
+
+
+def version_of(**options: Any) -> str:
+    (application,) = ServeDeploySchema.model_validate(
+        tools.serve_config(tools.ray_service("minimal", **options))
+    ).applications
+    return get_app_code_version(application)
 
 
 @each_set
@@ -190,7 +248,7 @@ def test_a_size_that_is_not_served_has_pods_but_no_deployment() -> None:
 @each_set
 def test_ports_and_host_are_the_servers(name: str) -> None:
     serve = tools.serve_config(tools.ray_service(name))
-    server = from_tree(serve["applications"][0]["args"]["config"]).server
+    server = from_tree(deployments_of(serve)[INGRESS_NAME]["user_config"]).server
     assert serve["http_options"] == {"host": server.host, "port": server.http_port}
     assert (serve["grpc_options"]["port"], serve["grpc_options"]["enable_reflection"]) == (server.grpc_port, True)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.kuberay import Verdict, verdict
 from tests.chart import tools
 from tests.chart.tools import Tree
-from tests.chart.upgrade import Verdict, verdict
 
 NEW, PLACE, LATER, NONE = Verdict.NEW_CLUSTER, Verdict.IN_PLACE, Verdict.LATER, Verdict.NONE
 SOME = {"disk": "ssd"}

@@ -71,7 +71,7 @@ def an_app(folder: Path, attempts: int = 3, kind: type[Replica] = Replica) -> se
         graceful_shutdown_timeout_s=1.0,
         max_constructor_retry_count=attempts,
     )
-    return deployment.bind("27b", str(folder), CONFIG.model_dump_json())
+    return deployment.bind("27b", str(folder), CONFIG.replica().model_dump_json())
 
 
 async def collect(replica: DeploymentHandle, request: GenerationRequest) -> list[Event]:

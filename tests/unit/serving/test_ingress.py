@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
-from fastapi import FastAPI
 
 pytest.importorskip("model.source")
 
@@ -14,10 +14,19 @@ from serving.ingress import GRPC_SERVICER_FUNCTIONS, Ingress, shared_tokenizer
 from tests.fakes.router import ScriptedRouter
 
 
-def test_it_is_built_from_settings_and_a_router() -> None:
-    ingress = Ingress(Settings().model_dump_json(), ScriptedRouter())
-    assert isinstance(ingress.asgi(), FastAPI)
+async def test_it_answers_with_the_newest_settings() -> None:
+    ingress = Ingress()
     assert all(hasattr(ingress, call) for call in ("Generate", "ListModels", "Check", "Watch", "List"))
+    tree = Settings().model_dump(mode="json")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(ingress.asgi()), base_url="http://here") as client:
+        await ingress.settle(tree, ScriptedRouter())
+        assert "balanced" in {model["id"] for model in (await client.get("/v1/models")).json()["data"]}
+        first = ingress._service
+        del tree["cluster"]["tiers"]["balanced"]
+        await ingress.settle(tree | {"server": {"max_body_bytes": 1024}}, ScriptedRouter())
+        assert "balanced" not in {model["id"] for model in (await client.get("/v1/models")).json()["data"]}
+        assert (await client.post("/v1/chat/completions", content=b" " * 2000)).status_code == 413
+    assert ingress._service.metrics is first.metrics
 
 
 def test_the_functions_for_the_grpc_front_exist() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,7 +17,7 @@ from serving.config import ConfigError, TrafficConfig, from_tree, load
 from serving.metrics import Metrics
 from serving.prompting import Prompt
 from serving.service import Service
-from serving.traffic.offer import nothing, offer_of
+from serving.traffic.offer import Offering, nothing
 from serving.traffic.sampling import Sampler
 from serving.traffic.store import Bounds, Store
 from tests.fakes.router import ScriptedRouter
@@ -118,19 +119,33 @@ def await_count(drawn: Drawn, result: str, count: int) -> None:
 
 
 async def test_a_service_offers_what_it_accepted(path: Path) -> None:
-    config = TrafficConfig(share=1, path=path)
-    metrics = Metrics()
     drawn = Drawn(path)
     drawn.sampler.start()
-    service = Service(ClusterConfig(), PROMPTER, ScriptedRouter(), ZERO, lambda: RequestId("r"))
-    service._offer = drawn.sampler.offer
+    service = Service(
+        ClusterConfig(), PROMPTER, ScriptedRouter(), ZERO, lambda: RequestId("r"), offer=drawn.sampler.offer
+    )
     [part async for part in service.generate(chat_ask(a_chat("What is 12 + 30?", max_tokens=9)), RequestId("r"))]
     drawn.sampler.close()
     (kept,) = Store.open(path).read()
     assert (kept.model, kept.text, kept.turns, kept.max_tokens) == ("auto", "What is 12 + 30?", 1, 9)
     assert kept.prompt_token_ids == PROMPTER.chat(chat_ask(a_chat()).turns)
-    assert offer_of(TrafficConfig(), metrics, ZERO.time) is nothing
-    assert offer_of(config, metrics, ZERO.time) is not nothing
+
+
+def test_another_store_is_offered_to_and_the_last_one_written(path: Path, tmp_path: Path) -> None:
+    offering = Offering(Metrics(), ZERO.time)
+    assert offering.of(TrafficConfig()) is nothing
+    config = TrafficConfig(share=1, path=path)
+    offer = offering.of(config)
+    assert offer is not nothing
+    assert offering.of(config.model_copy()) is offer
+    offer(chat_ask(a_chat()), Prompt((2, 3), 16, "What is 12 + 30?", 1))
+    assert offering.of(TrafficConfig(share=1, path=tmp_path / "other.db")) not in (offer, nothing)
+    offering.of(TrafficConfig())
+    for thread in threading.enumerate():
+        if thread.name.startswith("traffic"):
+            thread.join(10)
+    (kept,) = Store.open(path).read()
+    assert kept.text == "What is 12 + 30?"
 
 
 class Zero:
