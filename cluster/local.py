@@ -18,10 +18,13 @@ from ray.serve.schema import ApplicationStatus
 
 from cluster.build import APP_NAME
 from cluster.config import ClusterConfig
+from cluster.snapshot import ReplicaLoad
+from model.config import Size
 
 _STORE_BYTES: Final = 80 * 2**20  # tokens are small; Ray would take 30 % of memory
 _POLL_S: Final = 0.25
 _LEAVE_S: Final = 2.0
+_ANSWER_S: Final = 10.0
 
 
 class StartError(Exception):
@@ -104,6 +107,37 @@ def run(
         time.sleep(_POLL_S)
 
 
+def change(app: serve.Application, report: Callable[[Progress], None], timeout_s: float = 3600.0) -> float:
+    """Give the running application other settings; the seconds until all of it follows them. Raises `StartError`.
+
+    Only what the settings ask for moves: see `cluster.change`.
+    """
+    began_s = time.monotonic()
+    serve._run(app, name=APP_NAME, route_prefix="/", _blocking=False)
+    while (elapsed_s := time.monotonic() - began_s) < timeout_s:
+        state = serve.status().applications[APP_NAME]
+        failed = [each.message for each in state.deployments.values() if each.status.value == "DEPLOY_FAILED"]
+        if failed:
+            raise StartError("\n".join(map(_cause, failed)))
+        doing = {name: _words(each.status.value, each.message) for name, each in state.deployments.items()}
+        report(Progress(elapsed_s, "changing", doing))
+        if state.status is ApplicationStatus.RUNNING and not _outdated(list(doing)):
+            return elapsed_s
+        time.sleep(_POLL_S)
+    raise StartError(f"not changed after {timeout_s:.0f} s")
+
+
+def _outdated(deployments: Sequence[str]) -> bool:
+    """Whether a replica is still another than the settings ask for, or does not answer."""
+    for name in deployments:
+        if name in set(Size):
+            response = serve.get_deployment_handle(name, APP_NAME).broadcast("load")
+            loads = response.results(timeout_s=_ANSWER_S, return_exceptions=True)
+            if any(not isinstance(load, ReplicaLoad) or load.outdated for load in loads):
+                return True
+    return False
+
+
 def _end(processes: list[psutil.Process]) -> None:
     """Ray's agents notice late that their raylet is gone, above all those that were still starting."""
     _, alive = psutil.wait_procs(processes, timeout=_LEAVE_S)
@@ -117,6 +151,11 @@ def _promised_cpus(config: ClusterConfig) -> int:
     """CPUs that Ray may hand out: enough for every replica at its upper bound; a laptop shares what it has."""
     wanted = sum(c.replicas.max_replicas * c.tensor_parallel * c.cpus_per_rank for c in config.sizes.values())
     return max(os.cpu_count() or 1, int(wanted) + 4)
+
+
+def room_for(config: ClusterConfig) -> bool:
+    """Whether the Ray at hand was started for as many replicas as this may have."""
+    return _promised_cpus(config) <= ray.cluster_resources()["CPU"]
 
 
 def _words(status: str, message: str) -> str:

@@ -55,6 +55,43 @@ def serve(
     _leave(command(_settings(config, flags), _console))
 
 
+@app.command("apply")
+def apply_settings(
+    config: Annotated[Path, typer.Argument(help="YAML file of settings, whole, as `gemmule serve --config` reads it.")],
+    port: Annotated[
+        int | None, typer.Option(help="REST port of the `gemmule serve` that is meant; default the file's.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Change the settings of a running `gemmule serve` of yours on this machine, replica by replica where one is."""
+    from cluster.environment import prepare
+
+    prepare()
+    from serving.cli.apply import apply as command
+
+    settings = _settings(config, {"server.http_port": port})
+    _leave(command(settings, settings.server.http_port, json, _console))
+
+
+@app.command("diff")
+def diff_settings(
+    before: Annotated[Path, typer.Argument(help="Settings, or values of the chart, as they are.")],
+    after: Annotated[Path, typer.Argument(help="And as they shall be, whole.")],
+    chart: Annotated[Path, typer.Option(help="The chart, for values; helm renders it.")] = Path("helm/gemmule"),
+    url: Annotated[
+        str | None, typer.Option(envvar="GEMMULE_URL", help="A running gemmule, for its replicas and start times.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Say which kind of upgrade a change is and what it costs, before anything moves.
+
+    Exit status: 0 nothing ends, 10 replicas are replaced, 20 a second cluster is started, 30 refused or in vain.
+    """
+    from serving.cli.diff import diff as command
+
+    _leave(_remote(lambda: command(before, after, chart, url, json, _console)))
+
+
 @app.command()
 def chat(
     url: Url = DEFAULT_URL,

@@ -10,7 +10,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from cluster.local import Endpoint, Progress, StartError, ray_here, run
+from serving.cli.apply import applied
 from serving.cli.doctor import machine_checks
+from serving.cli.door import Line, Tell, answer_one, door
 from serving.cli.remote import Remote, RemoteError
 from serving.cli.words import curl_line, fit_at_once, memory, shown_name
 from serving.config import Settings
@@ -36,7 +38,7 @@ def serve(settings: Settings, console: Console) -> int:
                 _await_faces(settings, live, began_s)
                 live.stop()
                 _announce(settings, console, time.monotonic() - began_s)
-                _stay(console)
+                _stay(settings, console)
     except StartError as error:
         console.print(f"[red]✗[/] {error}")
         return 1
@@ -50,10 +52,18 @@ def _as_interrupt(_signum: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _stay(console: Console) -> None:
+def _stay(settings: Settings, console: Console) -> None:
+    """Until Ctrl-C; `gemmule apply` is answered meanwhile."""
+    followed = settings
+
+    def handle(asked: Line, tell: Tell) -> None:
+        nonlocal followed
+        followed = applied(followed, asked, tell)
+
     try:
-        while True:
-            time.sleep(3600)
+        with door(settings.server.http_port) as listening:
+            while True:
+                answer_one(listening, handle)
     except KeyboardInterrupt:
         console.print("stopping …")
 

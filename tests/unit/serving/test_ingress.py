@@ -25,7 +25,9 @@ async def test_it_answers_with_the_newest_settings() -> None:
         del tree["cluster"]["tiers"]["balanced"]
         await ingress.settle(tree | {"server": {"max_body_bytes": 1024}}, ScriptedRouter())
         assert "balanced" not in {model["id"] for model in (await client.get("/v1/models")).json()["data"]}
-        assert (await client.post("/v1/chat/completions", content=b" " * 2000)).status_code == 413
+        json_type = {"content-type": "application/json"}
+        answer = await client.post("/v1/chat/completions", content=b" " * 2000, headers=json_type)
+        assert answer.status_code == 413
     assert ingress._service.metrics is first.metrics
 
 
