@@ -66,6 +66,8 @@ class Attempts:
         hello: Hello | None = None
         placed = False
         try:
+            async with asyncio.timeout_at(deadline_s):
+                await fleet.awake(size)
             stream = self._handles[size].options(stream=True).generate.remote(request)
             while True:
                 try:
@@ -111,7 +113,7 @@ class Attempts:
                 role = Role.ANSWER if work.finished else Role.LOST
                 usd = price(work.usage, self._usd[size])
                 trail.works.append(Work(size, hello.replica if hello else str(size), role, work.usage, usd))
-            fleet.ongoing[size][decision.tier] -= 1
+            fleet.ended(size, decision.tier)
             if stream is not None:
                 stream.cancel()  # a stream left half-read goes on to its last token otherwise
 

@@ -13,12 +13,14 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 
-from cluster.config import ClusterConfig, ReplicaChoice, RoutingConfig, SizeConfig
+from cluster.config import AutoscaleConfig, ClusterConfig, ReplicaChoice, RoutingConfig, SizeConfig
 from cluster.forecast import profile_of
 from cluster.peers import Peers
 from cluster.placement import bundles
 from cluster.rolling import Rolling, is_first
 from cluster.router import Router
+from cluster.scaling.board import Board
+from cluster.scaling.reporter import Reporter
 from cluster.sized_replica import SizedReplica
 from cluster.snapshot import Page
 from cluster.wanted import wanted
@@ -65,13 +67,18 @@ def build(
     return front.options(num_replicas=ingress_replicas, user_config=dict(settings)).bind(handles)
 
 
-def frame(sharded: Mapping[Size, bool], choice: ReplicaChoice, face: type[Face]) -> Application:
+def frame(
+    sharded: Mapping[Size, bool], choice: ReplicaChoice, face: type[Face], replica: type[SizedReplica] = SizedReplica
+) -> Application:
     """The graph alone, for a Serve configuration whose entries bring the settings of every deployment.
 
     Serve replaces all replicas for a change of what this is made from, so it is made from as little as can be.
     """
     routing = RoutingConfig(replica_choice=choice)
-    handles = {str(size): _sized(size, more, routing).bind(str(size)) for size, more in sharded.items()}
+    handles = {
+        str(size): _sized(size, more, routing).options(func_or_class=replica).bind(str(size))
+        for size, more in sharded.items()
+    }
     return _ingress(face, choice).bind(handles)
 
 
@@ -83,8 +90,18 @@ def engine_of(size: Size, config: SizeConfig, cluster: ClusterConfig) -> Applica
         user_config=wanted(size, cluster).model_dump(mode="json"),
         ray_actor_options={"num_cpus": config.cpus_per_rank, "num_gpus": config.gpus_per_rank},
         placement_group_bundles=bundles(config) if sharded else None,
-        autoscaling_config=AutoscalingConfig(**config.replicas.model_dump()),
+        autoscaling_config=bounds(config.replicas),
     ).bind(str(size))
+
+
+def bounds(config: AutoscaleConfig) -> AutoscalingConfig:
+    """All that Serve shall add to what the policy says: pace and calm are the policy's, `cluster.scaling`."""
+    return AutoscalingConfig(
+        min_replicas=config.min_replicas,
+        max_replicas=config.max_replicas,
+        upscale_delay_s=0,
+        downscale_delay_s=0,
+    )
 
 
 def _sized(
@@ -131,6 +148,7 @@ def _ingress(face: type[Face], choice: ReplicaChoice) -> serve.Deployment:
         def __init__(self, handles: Mapping[str, DeploymentHandle]) -> None:
             self._handles = {Size(name): handle for name, handle in handles.items()}
             self._router: Router | None = None
+            self._reporter = Reporter(Board(APP_NAME))
             self._rolling = Rolling(APP_NAME, is_first)
             face.__init__(self)
 
@@ -138,7 +156,8 @@ def _ingress(face: type[Face], choice: ReplicaChoice) -> serve.Deployment:
             config, copies = self.read(settings)
             handles = {size: await self._handle(size) for size in config.sizes}
             peers = await asyncio.to_thread(peers_here) if copies > 1 else None
-            before, router = self._router, await asyncio.to_thread(router_of, config, handles, peers, self._router)
+            before = self._router
+            router = await asyncio.to_thread(router_of, config, handles, peers, before, self._reporter)
             await router.start()
             await self.settle(settings, router)
             self._router = router
@@ -179,10 +198,11 @@ def router_of(
     handles: Mapping[Size, DeploymentHandle],
     peers: Peers | None = None,
     before: Router | None = None,
+    reporter: Reporter | None = None,
 ) -> Router:
     """A router over running deployments, in the place of the one `before`."""
     names = {size: _named(size, config.sizes[size]) for size in handles}
-    return Router(config, handles, names, profile_of(config), peers, before)
+    return Router(config, handles, names, profile_of(config), peers, before, reporter)
 
 
 def _named(size: Size, config: SizeConfig) -> tuple[str, bool, int]:

@@ -5,16 +5,17 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import ray
 from ray import serve
 from ray.serve.config import gRPCOptions
-from ray.serve.schema import ApplicationStatus
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from cluster.build import APP_NAME
 from cluster.config import ClusterConfig
@@ -25,6 +26,7 @@ _STORE_BYTES: Final = 80 * 2**20  # tokens are small; Ray would take 30 % of mem
 _POLL_S: Final = 0.25
 _LEAVE_S: Final = 2.0
 _ANSWER_S: Final = 10.0
+_TAKEN_S: Final = 1.0  # until what Serve says of itself is about the new configuration; it looks ten times a second
 
 
 class StartError(Exception):
@@ -75,9 +77,12 @@ def ray_here(config: ClusterConfig) -> Iterator[Path]:
 
 
 def run(
-    app: serve.Application, endpoint: Endpoint, report: Callable[[Progress], None], timeout_s: float = 600.0
+    config: Mapping[str, Any], endpoint: Endpoint, report: Callable[[Progress], None], timeout_s: float = 600.0
 ) -> None:
-    """Deploy the application on the Ray at hand and return when every size is ready; raises `StartError`."""
+    """Deploy what `deploying.serve_config` makes on the Ray at hand, and return when every size has what it keeps.
+
+    Raises `StartError`.
+    """
     began_s = time.monotonic()
     report(Progress(0.0, "starting Ray Serve", {}))
     serve.start(
@@ -88,7 +93,7 @@ def run(
             enable_reflection=True,
         ),
     )
-    serve._run(app, name=APP_NAME, route_prefix="/", _blocking=False)
+    deploy(config)
     while True:
         elapsed_s = time.monotonic() - began_s
         state = serve.status().applications.get(APP_NAME)
@@ -107,13 +112,19 @@ def run(
         time.sleep(_POLL_S)
 
 
-def change(app: serve.Application, report: Callable[[Progress], None], timeout_s: float = 3600.0) -> float:
-    """Give the running application other settings; the seconds until all of it follows them. Raises `StartError`.
+def deploy(config: Mapping[str, Any]) -> None:
+    """Hand Serve its configuration; returns at once. A private function: Ray is pinned."""
+    _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)
+
+
+def change(config: Mapping[str, Any], report: Callable[[Progress], None], timeout_s: float = 3600.0) -> float:
+    """Give the running application another configuration; the seconds until all of it follows. Raises `StartError`.
 
     Only what the settings ask for moves: see `cluster.change`.
     """
     began_s = time.monotonic()
-    serve._run(app, name=APP_NAME, route_prefix="/", _blocking=False)
+    deploy(config)
+    time.sleep(_TAKEN_S)
     while (elapsed_s := time.monotonic() - began_s) < timeout_s:
         state = serve.status().applications[APP_NAME]
         failed = [each.message for each in state.deployments.values() if each.status.value == "DEPLOY_FAILED"]

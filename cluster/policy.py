@@ -14,6 +14,7 @@ from model.config import Size
 
 _BACKLOG_RETRY_S: Final = 2.0
 _START_RETRY_S: Final = 5.0
+_NO_ROOM_RETRY_S: Final = 30.0
 _LONGEST_RETRY_S: Final = 60.0
 _SHARED: Final = 0.5  # of the largest size, while promises are waived; the rest is for those whose promise stands
 _IN_TIME: Final = 0.75  # of a deadline, in a queue: who comes later and goes first is not known yet
@@ -26,8 +27,8 @@ def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | 
     worth most at its promise's rate of exchange, among what the request's limits leave: a cost limit leaves the
     cheaper sizes, a deadline the larger ones that make it. If the size wanted is under pressure the tier spills to the
     nearest allowed one with room, larger first because that keeps the promise too; if it has no replica the tier falls
-    back in the same order. A size whose replica is being replaced is waited for: by who asks for it by name, and by a
-    tier that nobody else can answer.
+    back in the same order. A size that sleeps, or whose replica is being replaced, is waited for: by who asks for it by
+    name, and by a tier that nobody else can answer.
     """
     if facts.size is not None:
         return _explicit(facts, facts.size, now, rules)
@@ -47,6 +48,17 @@ def choose(facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed | 
         ]
     placed = _placed(facts, wanted, within, rules)
     return _accepted(placed, facts, now, rules) if isinstance(placed, Decision) else placed
+
+
+def first_choice(facts: RouteFacts, now: Snapshot, rules: Rules) -> Size | None:
+    """The size a request would get if all were up, free, and no promise waived; None when it can pay for none."""
+    if facts.size is not None or facts.tier is None:
+        return facts.size
+    tier = rules.tiers[facts.tier]
+    served = {state.size for state in now.sizes}
+    offers = [offer for offer in facts.offers if offer.size in tier.sizes and offer.size in served]
+    offers = affordable(offers, facts, rules.unit_usd)
+    return _wanted(facts, tier, offers, replace(now, waived=frozenset()), rules).size if offers else None
 
 
 def exchange_rate(facts: RouteFacts, tier: TierConfig, waived: bool, rules: Rules) -> float:
@@ -110,9 +122,9 @@ def _placed(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], ru
     by_size = {state.size: state for state in states}
     target = by_size[wanted.size]
     for state in _nearest(states, target):
-        if state.num_replicas == 0 and (state.returns or not state.wakes):
+        if state.num_replicas == 0:
             continue
-        if state.num_replicas and rules.load(state, facts.tier) >= rules.routing.spill_load:
+        if rules.load(state, facts.tier) >= rules.routing.spill_load:
             continue
         return wanted if state is target else _moved(wanted, target, state)
     return _crowded(facts, wanted, states, rules)
@@ -141,6 +153,8 @@ def _explicit(facts: RouteFacts, size: Size, now: Snapshot, rules: Rules) -> Dec
     if facts.allow_fallback:
         offers = affordable(facts.offers, facts, rules.unit_usd)
         placed = _placed(facts, asked, [now[offer.size] for offer in offers], rules)
+    elif state.num_replicas == 0 and state.no_room:
+        placed = Shed(f"{size} sleeps and gets no replica now: {state.no_room}", _NO_ROOM_RETRY_S, starting=False)
     elif state.num_replicas == 0 and not (state.wakes or state.returns):
         placed = Shed(f"{size} is not ready yet", _START_RETRY_S, starting=True)
     elif state.slots and rules.load(state, None) >= rules.routing.max_load:
@@ -155,6 +169,8 @@ def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], r
     whose = facts.tier or "the request"
     up = [state for state in states if state.num_replicas] or [state for state in states if state.returns]
     if not up:
+        if (woken := _woken(wanted, states)) is not None:
+            return woken
         return Shed(f"no size of {whose} is ready yet", _START_RETRY_S, starting=True)
     least = min(up, key=lambda state: rules.load(state, facts.tier))
     if rules.load(least, facts.tier) >= rules.max_load(facts.tier):
@@ -168,6 +184,20 @@ def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], r
     if least.size is wanted.size:
         return replace(wanted, detail=f"{detail} and is the one wanted", then=None)
     return replace(wanted, size=least.size, reason=Reason.SPILLED, detail=detail, then=None)
+
+
+def _woken(wanted: Decision, states: Sequence[SizeState]) -> Decision | None:
+    """On the nearest size that sleeps and is woken by being wanted; the request waits for it."""
+    by_size = {state.size: state for state in states}
+    asleep = next(
+        (state for state in _nearest(states, by_size[wanted.size]) if state.wakes and not state.no_room), None
+    )
+    if asleep is None:
+        return None
+    if asleep.size is wanted.size:
+        return replace(wanted, detail=f"{wanted.size} sleeps; the request waits until it is up", then=None)
+    detail = f"no size has a replica; the request waits until {asleep.size} is up"
+    return replace(wanted, size=asleep.size, reason=Reason.FELL_BACK, detail=detail, then=None)
 
 
 def _accepted(decision: Decision, facts: RouteFacts, now: Snapshot, rules: Rules) -> Decision | Shed:

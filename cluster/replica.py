@@ -92,7 +92,10 @@ class Replica:
     async def load(self) -> ReplicaLoad:
         """What routers ask for twice a second."""
         load = self._engine.load()
-        return ReplicaLoad(self._name, load.running, load.waiting, self.outdated, self.leaving)
+        kv_used_share = 1 - load.free_kv_tokens / load.total_kv_tokens
+        return ReplicaLoad(
+            self._name, load.running, load.waiting, self.outdated, self.leaving, kv_used_share, self._start_s["all"]
+        )
 
     def record_routing_stats(self) -> dict[str, Any]:
         """What Serve brings to every router of this size, `cluster.replica_router`."""
@@ -100,7 +103,7 @@ class Replica:
 
     async def stats(self) -> ReplicaStats:
         """What an operator watches."""
-        return ReplicaStats(self._size, self._name, self._engine.stats())
+        return ReplicaStats(self._size, self._name, self._engine.stats(), self._start_s)
 
     async def profile(self, replica: str, seconds: float, stacks: bool) -> Profile | Fault | None:
         """Its next seconds, if this is the replica that is meant; every replica of the size is asked."""

@@ -20,12 +20,13 @@ from cluster.config import ClusterConfig, Tier
 from cluster.fleet import Fleet
 from cluster.forecast import Forecast
 from cluster.peers import Peers
-from cluster.policy import choose
+from cluster.policy import choose, first_choice
 from cluster.promise_watch import Kept, PromiseWatch
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
 from cluster.routing.profile import Profile as RoutingProfile
 from cluster.rules import rules_of
+from cluster.scaling.reporter import Reporter
 from cluster.shadow import Shadow
 from cluster.snapshot import (
     ClusterStatus,
@@ -58,6 +59,7 @@ log = logging.getLogger("gemmule.router")
 _TICK_S: Final = 0.5
 _GRACE_S: Final = 2.0  # the engine ends a late request itself; this is for an engine that cannot
 _LEAVING_S: Final = 0.2
+_AS_WANTED: Final = frozenset({Reason.CHEAPEST, Reason.EXPLICIT, Reason.LIMITED})
 _RETRYABLE: Final = frozenset({Code.REPLICA_LOST, Code.NOT_READY, Code.OVERLOADED})
 
 
@@ -80,10 +82,12 @@ class Router:
         profile: RoutingProfile,
         peers: Peers | None = None,
         before: "Router | None" = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """`names` gives checkpoint, stand-in flag and parameters of each size, known before a replica is up.
 
-        `peers` are the ingress processes, where there are several.
+        `peers` are the ingress processes, where there are several; the `reporter` tells the scaling policy what this
+        one sees.
         `before` had other settings: it ends what it began, and all that was seen of the replicas is taken over.
         """
         self._config = config
@@ -97,7 +101,7 @@ class Router:
         self._ticking: asyncio.Task[None] | None = None
         largest = max(config.sizes, key=lambda size: config.sizes[size].usd_per_mtoken)
         self._shadow = Shadow(config.routing.shadow, self._watch, largest, lambda asked: self._shadowed(largest, asked))
-        self._fleet: Fleet = Fleet(config, handles, names, before._fleet if before else None)
+        self._fleet: Fleet = Fleet(config, handles, names, before._fleet if before else None, reporter)
         self._peers = peers
         self._attempts = Attempts(self._fleet, handles, prices)
 
@@ -173,12 +177,14 @@ class Router:
         the same size, a tier where the policy says, without the size that failed. One that makes room for its successor
         has not begun, which is no try: the request goes on asking until its deadline.
         """
-        decision = self.decide(facts)
+        decision = self._wanted(facts)
         clock = asyncio.get_running_loop().time
         deadline_s = clock() + request.timeout_s + _GRACE_S
         request = replace(request, priority=self.rules.priority(facts.tier, request.priority))
 
         def open_(to: Decision, asked: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
+            if to.reason is Reason.ESCALATED:
+                self._fleet.wanted(to.size, facts.tier)
             return self._attempts.open(to, asked, deadline_s, trail)
 
         tries = 0
@@ -208,6 +214,18 @@ class Router:
     def decide(self, facts: RouteFacts) -> Decision:
         """What a request would get now; raises the `GemmuleError` that it would be refused with."""
         return self._decide(facts, without=())
+
+    def _wanted(self, facts: RouteFacts) -> Decision:
+        """As `decide`, and scaling learns which size was wanted, also of a request that is refused."""
+        decision = None
+        try:
+            decision = self.decide(facts)
+        finally:
+            if decision is not None and decision.reason in _AS_WANTED:
+                self._fleet.wanted(decision.size, facts.tier)
+            else:
+                self._fleet.wanted(first_choice(facts, self.snapshot(), self.rules), facts.tier)
+        return decision
 
     async def _shadowed(self, largest: Size, request: GenerationRequest) -> AsyncGenerator[Placed | Event, None]:
         """On the largest size, for nobody; its price is in no request's account."""

@@ -9,6 +9,7 @@ new, finishes what it has, and ends. Only then does Serve start another.
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
@@ -44,9 +45,11 @@ class SizedReplica(Replica):
         self._wanted = wanted = Wanted.model_validate(settings)
         if self._made is None:
             made = wanted.replica
-            source = parse_source(made.source)
+            source, began_s = parse_source(made.source), time.monotonic()
             folder = await asyncio.to_thread(resolve, source, made.revision, os.environ.get(wanted.token_env))
+            fetch_s = time.monotonic() - began_s
             await Replica.__init__(self, self._slot, str(folder), made.model_dump_json())
+            self._start_s = {"fetch": fetch_s, **self._start_s, "all": fetch_s + self._start_s["all"]}
             self._made = made
         self.outdated = wanted.replica != self._made
         if self.outdated:

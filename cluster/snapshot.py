@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from cluster.config import Tier
 from cluster.routing.choice import Offer
+from cluster.scaling.verdict import Verdict
 from model.capacity import Capacity
 from model.config import Size
 from model.contract import RankReport
@@ -41,10 +42,11 @@ class SizeState:
     slots: int  # requests that the running replicas decode at once
     max_context_tokens: int
     usd_per_mtoken: float
-    wakes: bool = False  # no replica yet, but the first request starts one
+    wakes: bool = False  # it may sleep, and a replica starts once it is asked for
     pace: Pace | None = None  # None: nothing was measured yet
     by_tier: Mapping[Tier | None, int] = field(default_factory=dict)  # of those ongoing, the ones that are known
     returns: bool = False  # no replica at this moment, but its successor is on its way
+    no_room: str = ""  # it sleeps, is asked for, and gets no replica: why
 
     @property
     def load(self) -> float:
@@ -175,6 +177,8 @@ class ReplicaLoad:
     waiting: int
     outdated: bool = False  # the settings ask for another replica than this one is
     leaving: bool = False  # it takes nothing new, and ends once it is idle
+    kv_used_share: float = 0.0
+    start_s: float = 0.0  # that its start took
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,7 @@ class ReplicaStats:
     size: Size
     replica: str
     stats: EngineStats
+    start_s: Mapping[str, float] = field(default_factory=dict)  # part of the start -> seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,3 +238,4 @@ class ClusterStatus:
     """The whole cluster at one instant."""
 
     sizes: tuple[SizeStatus, ...]
+    scaling: Verdict = field(default_factory=Verdict)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from cluster.build import build, frame
 from cluster.config import ClusterConfig, ReplicaChoice
+from cluster.deploying import serve_config
 from cluster.snapshot import Page
 from model.config import Size
 from model.errors import CheckpointError
@@ -90,6 +91,11 @@ def build_app(args: Mapping[str, Any]) -> Any:
     """
     choice = ReplicaChoice(args.get("replica_choice", ReplicaChoice.PREFIX))
     return frame({Size(size): degree > 1 for size, degree in args["sizes"].items()}, choice, Ingress)
+
+
+def serve_config_of(settings: Settings) -> dict[str, Any]:
+    """Serve's configuration for these settings."""
+    return serve_config(application(settings), settings.cluster, "serving.ingress:build_app")
 
 
 def application(settings: Settings) -> Any:

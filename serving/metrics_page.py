@@ -11,14 +11,17 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from cluster.scaling.verdict import Verdict
 from cluster.snapshot import Page, ReplicaStats
 from serving.engine_metrics import EngineMetrics
+from serving.scaling_metrics import ScalingMetrics
 
 
-def rendered(pages: Mapping[str, Page], engines: tuple[ReplicaStats, ...]) -> bytes:
-    """Prometheus' text format of these processes and of every replica's engine."""
+def rendered(pages: Mapping[str, Page], engines: tuple[ReplicaStats, ...], scaling: Verdict) -> bytes:
+    """Prometheus' text format of these processes, of every replica's engine and of scaling."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(EngineMetrics(engines))
+    registry.register(ScalingMetrics(scaling, engines))
     if "" in pages and len(pages) == 1:  # the only one
         return pages[""].text + generate_latest(registry)
     registry.register(_Merged(pages.values()))

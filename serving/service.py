@@ -132,7 +132,9 @@ class Service:
         """Prometheus' text format, of every ingress process; asks these and every replica."""
         own = self.page()
         pages, engines = await asyncio.gather(self._router.pages(), self._router.stats())
-        return rendered({own.ingress: own} | {page.ingress: page for page in pages}, engines)
+        return rendered(
+            {own.ingress: own} | {page.ingress: page for page in pages}, engines, self._router.overview().scaling
+        )
 
     def page(self) -> Page:
         """What this process counts and sees."""

@@ -12,7 +12,7 @@ from cluster.change import Change, Kind, changes_of
 from cluster.local import Progress, StartError, change, room_for
 from serving.cli.door import DoorError, Line, Tell, ask
 from serving.config import ConfigError, Settings, from_tree
-from serving.ingress import application
+from serving.ingress import serve_config_of
 
 _NO_ROOM: Final = "cluster.sizes: more replicas at most than this Ray was started for; start `gemmule serve` anew"
 
@@ -56,7 +56,7 @@ def applied(running: Settings, asked: Line, tell: Tell) -> Settings:
         tell({"done_s": 0.0})
         return running
     try:
-        took_s = change(application(new), lambda progress: tell(_doing(progress)))
+        took_s = change(serve_config_of(new), lambda progress: tell(_doing(progress)))
         tell({"done_s": took_s, "changes": [asdict(each) for each in changes]})
     except StartError as error:
         tell({"error": f"{error}\nwhat is left serves on; apply the settings before, or better ones"})

@@ -16,7 +16,7 @@ from serving.cli.door import Line, Tell, answer_one, door
 from serving.cli.remote import Remote, RemoteError
 from serving.cli.words import curl_line, fit_at_once, memory, shown_name
 from serving.config import Settings
-from serving.ingress import GRPC_SERVICER_FUNCTIONS, application
+from serving.ingress import GRPC_SERVICER_FUNCTIONS, serve_config_of
 
 
 def serve(settings: Settings, console: Console) -> int:
@@ -34,7 +34,7 @@ def serve(settings: Settings, console: Console) -> int:
         with Live(Spinner("dots", "starting Ray"), console=console, refresh_per_second=8, transient=True) as live:
             live.update(_view(Progress(0.0, "starting a local Ray", {}), began_s))
             with ray_here(settings.cluster):
-                run(application(settings), endpoint, lambda progress: live.update(_view(progress, began_s)))
+                run(serve_config_of(settings), endpoint, lambda progress: live.update(_view(progress, began_s)))
                 _await_faces(settings, live, began_s)
                 live.stop()
                 _announce(settings, console, time.monotonic() - began_s)

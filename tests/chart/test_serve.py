@@ -19,7 +19,7 @@ from ray.serve.schema import DeploymentSchema, ServeDeploySchema
 from cluster.build import APP_NAME, INGRESS_NAME
 from cluster.wanted import Wanted
 from serving.config import from_tree
-from serving.ingress import GRPC_SERVICER_FUNCTIONS, application, build_app
+from serving.ingress import GRPC_SERVICER_FUNCTIONS, application, build_app, serve_config_of
 from tests.chart import tools
 from tests.chart.tools import Tree
 
@@ -113,6 +113,20 @@ def code_of(serve: Tree, settings: bool) -> dict[str, Any]:
     front = front._bound_deployment
     (sizes,) = front.init_args
     return {each.name: each for each in (front, *(size._bound_deployment for size in sizes.values()))}
+
+
+@each_set
+def test_the_policy_of_all_sizes_is_the_one_that_gemmule_serve_takes(name: str) -> None:
+    serve = tools.serve_config(tools.ray_service(name))
+    settings = from_tree(deployments_of(serve)[INGRESS_NAME]["user_config"])
+    given, own = serve["applications"][0], serve_config_of(settings)["applications"][0]
+    for key in ("name", "import_path", "args", "autoscaling_policy"):
+        assert given[key] == own[key]
+    module, _, attribute = given["autoscaling_policy"]["policy_function"].partition(":")
+    assert getattr(importlib.import_module(module), attribute)(**given["autoscaling_policy"]["policy_kwargs"])
+    for entry in own["deployments"]:
+        theirs = deployments_of(serve)[entry["name"]]
+        assert entry.get("autoscaling_config") == theirs.get("autoscaling_config")
 
 
 @each_set

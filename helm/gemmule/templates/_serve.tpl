@@ -22,7 +22,9 @@ JSON, since KubeRay compares the text: Helm 4.3's toYaml puts keys such as 2b, 9
 {{- end -}}
 {{- $choice := dig "cluster" "routing" "replica_choice" "prefix" .Values.config -}}
 {{- $application := dict "name" "gemmule" "route_prefix" "/" "import_path" "serving.ingress:build_app"
-    "args" (dict "sizes" $degrees "replica_choice" $choice) "deployments" $deployments -}}
+    "args" (dict "sizes" $degrees "replica_choice" $choice) "deployments" $deployments
+    "autoscaling_policy" (dict "policy_function" "cluster.scaling.serve:BudgetPolicy"
+      "policy_kwargs" (dict "application" "gemmule")) -}}
 {{- toPrettyJson (dict
     "proxy_location" "EveryNode"
     "http_options" (dict "host" (dig "server" "host" "127.0.0.1" .Values.config) "port" (include "gemmule.httpPort" . | int))
@@ -42,8 +44,9 @@ not given are those of AutoscaleConfig; a test holds them to it.
 {{- if .size.gpusPerRank -}}{{- $_ := set $rank "GPU" .size.gpusPerRank -}}{{- end -}}
 {{- $pin := dict (printf "size_%s" .size.name) 1 -}}
 {{- $given := index .config.cluster.sizes .size.name -}}
-{{- $bounds := mergeOverwrite (dict "min_replicas" 1 "max_replicas" 1
-    "upscale_delay_s" 10 "downscale_delay_s" 120) (dig "replicas" dict $given) -}}
+{{- $replicas := dig "replicas" dict $given -}}
+{{- $bounds := dict "min_replicas" (dig "min_replicas" 1 $replicas) "max_replicas" (dig "max_replicas" 1 $replicas)
+    "upscale_delay_s" 0 "downscale_delay_s" 0 -}}
 {{- $wanted := dict "replica" (omit $given "replicas" "usd_per_mtoken")
     "token_env" (dig "cluster" "token_env" "HF_TOKEN" .config)
     "queue_tokens" (dig "cluster" "routing" "queue_tokens" 256 .config) -}}
