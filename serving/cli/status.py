@@ -23,6 +23,7 @@ def status(url: str, as_json: bool, curl: bool, console: Console) -> int:
     else:
         console.print(_table(answer))
         console.print(engines(answer))
+        console.print(scaling(answer))
     return 0 if all(size["ready"] for size in answer["sizes"]) else 1
 
 
@@ -99,6 +100,17 @@ def engines(answer: dict[str, Any]) -> Table:
             f"{all_s / stats['steps'] * 1000:.1f}" if stats["steps"] else "–",
             *(share(stats["part_s"][part], all_s) for part in PARTS),
         )
+    return table
+
+
+def scaling(answer: dict[str, Any]) -> Table:
+    """A line per size: replicas that it shall have and has, and why."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for column in ("size", "target", "wanted", "running", "starting", "draining", "why"):
+        table.add_column(column)
+    for size in answer["scaling"]["sizes"]:
+        numbers = (str(size[name]) for name in ("target", "wanted", "running", "starting", "draining"))
+        table.add_row(size["size"], *numbers, size["reason"])
     return table
 
 
