@@ -169,11 +169,13 @@ def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], r
     whose = facts.tier or "the request"
     up = [state for state in states if state.num_replicas] or [state for state in states if state.returns]
     if not up:
-        if (woken := _woken(wanted, states)) is not None:
+        if (woken := _woken(wanted, states, facts, rules)) is not None:
             return woken
         return Shed(f"no size of {whose} is ready yet", _START_RETRY_S, starting=True)
     least = min(up, key=lambda state: rules.load(state, facts.tier))
     if rules.load(least, facts.tier) >= rules.max_load(facts.tier):
+        if (woken := _woken(wanted, states, facts, rules)) is not None:
+            return woken
         return Shed(f"every size of {whose} is full", _BACKLOG_RETRY_S, starting=False)
     if least.returns:
         if least.size is wanted.size:
@@ -186,17 +188,23 @@ def _crowded(facts: RouteFacts, wanted: Decision, states: Sequence[SizeState], r
     return replace(wanted, size=least.size, reason=Reason.SPILLED, detail=detail, then=None)
 
 
-def _woken(wanted: Decision, states: Sequence[SizeState]) -> Decision | None:
-    """On the nearest size that sleeps and is woken by being wanted; the request waits for it."""
+def _woken(wanted: Decision, states: Sequence[SizeState], facts: RouteFacts, rules: Rules) -> Decision | None:
+    """On the nearest size that sleeps and is woken by being wanted; the request waits for it, unless too many do."""
     by_size = {state.size: state for state in states}
     asleep = next(
-        (state for state in _nearest(states, by_size[wanted.size]) if state.wakes and not state.no_room), None
+        (
+            state
+            for state in _nearest(states, by_size[wanted.size])
+            if not state.num_replicas and state.wakes and not state.no_room
+            if not state.slots or rules.load(state, facts.tier) < rules.max_load(facts.tier)
+        ),
+        None,
     )
     if asleep is None:
         return None
     if asleep.size is wanted.size:
         return replace(wanted, detail=f"{wanted.size} sleeps; the request waits until it is up", then=None)
-    detail = f"no size has a replica; the request waits until {asleep.size} is up"
+    detail = f"no size has room; the request waits until {asleep.size} is up"
     return replace(wanted, size=asleep.size, reason=Reason.FELL_BACK, detail=detail, then=None)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.config import Cascade, ClusterConfig, Tier
-from cluster.policy import choose
+from cluster.policy import choose, first_choice
 from cluster.routing.choice import Offer
 from cluster.routing.judge import Judge
 from cluster.snapshot import Decision, Pace, Reason, Shed, Snapshot, Unaffordable
@@ -273,3 +273,21 @@ def test_a_cascade_can_be_forced_and_forbidden() -> None:
 
 def replace_cascade(config: object, mode: Cascade) -> object:
     return config.model_copy(update={"cascade": mode})  # type: ignore[attr-defined]
+
+
+def test_a_tier_goes_to_a_neighbour_while_its_size_sleeps_and_waits_only_where_nobody_has_room() -> None:
+    def states(b9_load: float, no_room: str = "") -> Snapshot:
+        asleep = replace(a_state(Size.B27, replicas=0, wakes=True), no_room=no_room)
+        return Snapshot((a_state(Size.B9, load=b9_load), asleep))
+
+    rested = decided(an_ask(Tier.PREMIUM), states(0.0), RULES)
+    assert (rested.size, rested.reason) == (Size.B9, Reason.FELL_BACK)
+    full = decided(an_ask(Tier.PREMIUM), states(9.0), RULES)
+    assert full.size is Size.B27
+    assert "waits" in full.detail
+    assert isinstance(choose(an_ask(Tier.PREMIUM), states(9.0, "the budget is used up"), RULES), Shed)
+    refused = choose(an_ask(Size.B27), states(0.0, "the budget is used up"), RULES)
+    assert isinstance(refused, Shed)
+    assert not refused.starting
+    assert "the budget is used up" in refused.message
+    assert first_choice(an_ask(Tier.PREMIUM), states(9.0), RULES) is Size.B27
