@@ -5,13 +5,6 @@ from typing import Final
 from helm.dashboards.board import Board, Panel, Row, now, of_ray, total
 from helm.dashboards.engine import PER_SLOT
 
-
-def _mean_s(histogram: str) -> str:
-    """Of one of Ray's histograms in milliseconds, over all starts that its controller saw: an hour may have none."""
-    in_all, number = (total(of_ray(f"{histogram}_{part}"), "deployment") for part in ("sum", "count"))
-    return f"{in_all} / {number} / 1000"
-
-
 _REPLICAS: Final = Row(
     "Replicas",
     (
@@ -23,20 +16,34 @@ _REPLICAS: Final = Row(
             "{{size}}",
         ),
         Panel(
-            "Wanted",
-            "What Serve's controller aims at. Above what is there for long: no GPU, or a slow start.",
+            "Wanted, and granted",
+            "What a size's own requests call for, and its part of the budget. Apart: GemmuleFull.",
             "none",
-            f"max by (deployment) ({of_ray('ray_serve_autoscaling_target_replicas')})",
-            "{{deployment}}",
+            now("gemmule_scaling_replicas", "size, state", state=("wanted", "target")),
+            "{{size}} {{state}}",
+        ),
+        Panel(
+            "On their way",
+            "Starting, and draining. Starting for long: no node, or a slow start.",
+            "none",
+            now("gemmule_scaling_replicas", "size, state", state=("starting", "draining")),
+            "{{size}} {{state}}",
+        ),
+        Panel("Requests per slot", "What scaling follows. Alert: GemmuleFull.", "none", PER_SLOT, "{{size}}"),
+        Panel(
+            "Budget",
+            "Devices that scaling may give out, and has.",
+            "none",
+            now("gemmule_scaling_devices", "what"),
+            "{{what}}",
         ),
         Panel(
             "Bounds",
-            "Least and most. At the most and above 1 request per slot: GemmuleFull.",
+            "Least and most replicas of a size.",
             "none",
             now("gemmule_replica_bounds", "size, bound"),
             "{{size}} {{bound}}",
         ),
-        Panel("Requests per slot", "What scaling follows.", "none", PER_SLOT, "{{size}}"),
         Panel(
             "Healthy",
             "By Serve's health check, every 2 s. Alert where they die: GemmuleReplicasDying.",
@@ -50,19 +57,19 @@ _START: Final = Row(
     "Cold start",
     (
         Panel(
-            "Until it serves",
-            "Mean, from the decision on: node, image, weights, warm-up, gate.",
+            "A size's last start",
+            "`all`: from the wish to serving; of it `place`: node, image, process. The rest is the replica's own.",
             "s",
-            _mean_s("ray_serve_replica_startup_latency_ms"),
-            "{{deployment}}",
+            now("gemmule_cold_start_seconds", "size, part"),
+            "{{size}} {{part}}",
             12,
         ),
         Panel(
-            "Of that, in the replica",
-            "Mean: weights, warm-up, gate. The rest waits for a node and its image.",
+            "A replica's own start",
+            "By part, of the slowest replica of a size: fetch, weights, warm-up, gate …",
             "s",
-            _mean_s("ray_serve_replica_initialization_latency_ms"),
-            "{{deployment}}",
+            now("gemmule_replica_start_seconds", "size, part"),
+            "{{size}} {{part}}",
             12,
         ),
     ),

@@ -39,11 +39,12 @@ def ended(ok: float, **codes: float) -> Series:
     }
 
 
-def replicas(there: float, least: float = 1, most: float = 2, ongoing: float = 0, slots: float = 32) -> Series:
+def replicas(there: float, least: float = 1, target: float = 1, ongoing: float = 0, slots: float = 32) -> Series:
     return {
         own("gemmule_replicas", size="9b"): steady(there),
         own("gemmule_replica_bounds", size="9b", bound="min"): steady(least),
-        own("gemmule_replica_bounds", size="9b", bound="max"): steady(most),
+        own("gemmule_scaling_replicas", size="9b", state="running"): steady(there),
+        own("gemmule_scaling_replicas", size="9b", state="target"): steady(target),
         own("gemmule_ongoing_requests", size="9b"): steady(ongoing),
         own("gemmule_slots", size="9b"): steady(slots),
     }
@@ -60,13 +61,6 @@ def engine(running: float, steps: float, replica: str = "9b#1") -> Series:
     return {
         own("gemmule_engine_running", **where): steady(running),
         own("gemmule_engine_steps_total", **where): growing(steps),
-    }
-
-
-def wanted(number: float) -> Series:
-    return {
-        series("ray_serve_autoscaling_target_replicas", "models/gemmule-ray", deployment=name): steady(value)
-        for name, value in {"9b": number, "ingress": 4}.items()
     }
 
 
@@ -143,17 +137,17 @@ CASES: dict[str, tuple[int, Series, Series, Series, str]] = {
     ),
     "GemmuleFull": (
         16,
-        replicas(2, ongoing=80, slots=64),
-        replicas(1, ongoing=80, slots=32),  # another one may come
+        replicas(2, target=2, ongoing=80, slots=64),
+        replicas(1, target=2, ongoing=80, slots=32),  # another one will come
         SIZE,
-        "Size 9b has every replica it may have, and more requests than they decode at once.",
+        "Size 9b has every replica that scaling gives it, and more requests than they decode at once.",
     ),
     "GemmuleReplicasMissing": (
         31,
-        {**replicas(1), **wanted(2)},
-        {**replicas(2), **wanted(2)},
+        replicas(1, target=2),
+        replicas(2, target=2),
         SIZE,
-        "Size 9b has fewer replicas than are wanted, and has for half an hour.",
+        "Size 9b has had fewer replicas than scaling gave it for half an hour.",
     ),
     "GemmuleReplicasDying": (
         30,
