@@ -10,6 +10,7 @@ from cluster.promise_watch import Kept
 from cluster.routing.choice import Offer
 from cluster.routing.features import Text
 from cluster.rules import Rules
+from cluster.scaling.verdict import SizeVerdict, Verdict
 from cluster.snapshot import (
     ClusterStatus,
     Decision,
@@ -171,7 +172,9 @@ class ScriptedRouter:
 
     async def stats(self) -> tuple[ReplicaStats, ...]:
         return tuple(
-            ReplicaStats(size, name, some_stats()) for size, names in self.replicas().items() for name in names
+            ReplicaStats(size, name, some_stats(), {"weights": 1.5, "all": 2.0})
+            for size, names in self.replicas().items()
+            for name in names
         )
 
     async def pages(self) -> tuple[Page, ...]:
@@ -193,7 +196,14 @@ class ScriptedRouter:
 
     def overview(self) -> ClusterStatus:
         return ClusterStatus(
-            tuple(
+            scaling=Verdict(
+                number=1,
+                budget_devices=8.0,
+                sizes=tuple(
+                    SizeVerdict(size, 1, 1, 1, 0, 0, 1.0, "as scripted", 3.5, 1.5) for size in self.cluster.sizes
+                ),
+            ),
+            sizes=tuple(
                 SizeStatus(
                     size=size,
                     checkpoint=f"nano-{size}",
@@ -206,7 +216,7 @@ class ScriptedRouter:
                     replicas=(),
                 )
                 for size, config in self.cluster.sizes.items()
-            )
+            ),
         )
 
 
