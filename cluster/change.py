@@ -68,11 +68,11 @@ def _fate(path: str) -> tuple[Kind, Size | None]:
     if path == "cluster.routing.replica_choice":
         return Kind.EVERYTHING, None
     match path.split("."):
-        case ["cluster", "sizes", name]:
-            return Kind.SCALE, Size(name)  # a size more, or one less
+        case ["cluster", "sizes", _] | ["cluster", "sizes", _, "tensor_parallel"]:
+            return Kind.EVERYTHING, None  # another application, in Ray Serve's eyes
         case ["cluster", "sizes", name, "replicas", *_]:
             return Kind.SCALE, Size(name)
-        case ["cluster", "sizes", name, "tensor_parallel" | "gpus_per_rank" | "cpus_per_rank"]:
+        case ["cluster", "sizes", name, "gpus_per_rank" | "cpus_per_rank"]:
             return Kind.RESHAPE, Size(name)
         case ["cluster", "sizes", name, part, *_] if part in ReplicaConfig.model_fields:
             return Kind.REPLACE, Size(name)

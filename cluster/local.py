@@ -13,8 +13,10 @@ from typing import Any, Final
 import psutil
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import gRPCOptions
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from cluster.build import APP_NAME
@@ -143,7 +145,10 @@ def _outdated(deployments: Sequence[str]) -> bool:
     for name in deployments:
         if name in set(Size):
             response = serve.get_deployment_handle(name, APP_NAME).broadcast("load")
-            loads = response.results(timeout_s=_ANSWER_S, return_exceptions=True)
+            try:
+                loads = response.results(timeout_s=_ANSWER_S, return_exceptions=True)
+            except (TimeoutError, RayError, RayServeException):
+                return True
             if any(not isinstance(load, ReplicaLoad) or load.outdated for load in loads):
                 return True
     return False

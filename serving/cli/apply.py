@@ -28,6 +28,8 @@ def apply(settings: Settings, http_port: int, as_json: bool, console: Console) -
                     doing.update(Spinner("dots", _words(last)))
                 elif "changes" in last and not as_json:
                     doing.console.print(table([Change(**each) for each in last["changes"]]))
+        if not last.keys() & {"done_s", "error"}:
+            last = {"error": "`gemmule serve` ended before it was done"}
     except DoorError as error:
         last = {"error": str(error)}
     if as_json:

@@ -82,8 +82,6 @@ def chart_changes(before: Mapping[str, Any], after: Mapping[str, Any], chart: Ch
         setting = settings.get(path)
         if setting is None or fate in _HEAVIER:
             found.append(Change(path, was, is_, fate))
-        elif setting.kind is Kind.SCALE and setting.path.count(".") == 2:
-            found.append(Change(path, was, is_, Kind.EVERYTHING))  # a size more or less is another application
         else:
             found.append(replace(setting, path=path))
     return found

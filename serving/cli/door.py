@@ -1,6 +1,7 @@
 """How `gemmule apply` reaches a running `gemmule serve`: a socket of the same user on this machine, JSON by line."""
 
 import json
+import logging
 import os
 import socket
 import tempfile
@@ -8,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
+
+log = logging.getLogger("gemmule.door")
 
 Line = Mapping[str, Any]
 Tell = Callable[[Line], None]
@@ -48,15 +51,22 @@ def door(http_port: int) -> Iterator[socket.socket]:
 def answer_one(listening: socket.socket, handle: Callable[[Line, Tell], None]) -> None:
     """Wait for a caller, and answer it; one that leaves before the end is answered to nobody."""
     caller, _ = listening.accept()
-    with caller, suppress(OSError, ValueError):
-        caller.settimeout(_READ_S)
-        asked = json.loads(caller.makefile("rb").readline(_LONGEST_BYTES))
+    with caller:
 
         def tell(line: Line) -> None:
             with suppress(OSError):
                 caller.sendall(json.dumps(line).encode() + b"\n")
 
-        handle(asked, tell)
+        try:
+            caller.settimeout(_READ_S)
+            asked = json.loads(caller.makefile("rb").readline(_LONGEST_BYTES))
+        except (OSError, ValueError):
+            return
+        try:
+            handle(asked, tell)
+        except Exception as error:  # what serves must outlive whatever one caller asks for
+            log.exception("could not do what was asked")
+            tell({"error": f"{type(error).__name__}: {error}"})
 
 
 def ask(http_port: int, asked: Line) -> Iterator[Line]:

@@ -35,7 +35,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("cluster.sizes.9b.revision", "abc", Kind.REPLACE, Size.B9),
         ("cluster.sizes.9b.source", "hf://google/gemma-2-9b-it", Kind.REPLACE, Size.B9),
         ("cluster.sizes.27b.engine.max_running", 8, Kind.REPLACE, Size.B27),
-        ("cluster.sizes.27b.tensor_parallel", 1, Kind.RESHAPE, Size.B27),
+        ("cluster.sizes.27b.tensor_parallel", 1, Kind.EVERYTHING, None),
+        ("cluster.sizes.2b.cpus_per_rank", 2.0, Kind.RESHAPE, Size.B2),
         ("cluster.routing.replica_choice", "power_of_two", Kind.EVERYTHING, None),
         ("server.http_port", 8001, Kind.REFUSED, None),
     ],
@@ -53,7 +54,7 @@ def test_a_size_that_is_gone_is_one_change() -> None:
     tree = copy.deepcopy(TREE)
     del tree["cluster"]["sizes"]["9b"]
     (change,) = changes_of(TREE, tree)
-    assert (change.path, change.after, change.kind) == ("cluster.sizes.9b", None, Kind.SCALE)
+    assert (change.path, change.after, change.kind) == ("cluster.sizes.9b", None, Kind.EVERYTHING)
 
 
 def test_steps_say_who_is_away_for_how_long_and_who_covers() -> None:
