@@ -1,4 +1,4 @@
-"""Compiles the kernels once per machine and source, and loads them. Without a compiler there are none: see `ops`."""
+"""Compiles the kernels once per machine and source, and loads them; without a compiler those that were built ahead."""
 
 import ctypes
 import fcntl
@@ -11,8 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from model.kernels.levels import ahead_folder, best
+
 _SOURCES: Final = Path(__file__).parent
-_FLAGS: Final = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno")
+_FLAGS: Final = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno")
+_NATIVE: Final = ("-march=native",)
 _POINTER, _INT, _LONG, _FLOAT = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _TABLES: Final = (*[_POINTER] * 3, _LONG, _LONG, _LONG, _LONG, _LONG)  # starts, positions, tables, and their sizes
 _ARGUMENTS: Final = {
@@ -29,11 +32,13 @@ _ARGUMENTS: Final = {
 
 @cache
 def kernels() -> ctypes.CDLL | None:
-    """The library, or None where there is no compiler or it cannot build them. Calls release the interpreter lock.
+    """The library, or None where it can neither be built nor was built ahead. Calls release the interpreter lock.
 
     torch must be imported before: both then share one OpenMP, and so one pool of threads.
     """
-    path = _build()
+    found = compiler()
+    path = _build(found) if found else None
+    path = path or best(frozenset(_processor().split()), ahead_folder())
     if path is None:
         return None
     library = ctypes.CDLL(str(path))
@@ -51,10 +56,20 @@ def cache_folder() -> Path:
     return Path(root) / "kernels"
 
 
-def _build() -> Path | None:
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
-    if not compiler:
-        return None
+def compiler() -> str | None:
+    """The C++ compiler, where there is one."""
+    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+
+
+def compile_to(compiler: str, options: tuple[str, ...], out: Path) -> None:
+    """Build the library whole or not at all. Raises `OSError`, `CalledProcessError`."""
+    made = out.with_suffix(".new")
+    command = [compiler, *_FLAGS, *options, "-o", str(made), str(_SOURCES / "kernels.cpp")]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - the compiler, and files of ours
+    os.replace(made, out)
+
+
+def _build(compiler: str) -> Path | None:
     out = cache_folder() / f"kernels-{_fingerprint(compiler)}.so"
     if out.exists():
         return out
@@ -63,11 +78,7 @@ def _build() -> Path | None:
         with open(out.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # ranks start together; freed by the kernel when its holder dies
             if not out.exists():
-                made = out.with_suffix(".new")
-                subprocess.run(  # noqa: S603 - the compiler, and files of ours
-                    [compiler, *_FLAGS, "-o", str(made), str(_SOURCES / "kernels.cpp")], check=True, capture_output=True
-                )
-                os.replace(made, out)
+                compile_to(compiler, _NATIVE, out)
     except (OSError, subprocess.CalledProcessError):
         return None
     return out
@@ -75,7 +86,7 @@ def _build() -> Path | None:
 
 def _fingerprint(compiler: str) -> str:
     """Sources, flags, compiler and processor: a library built for another machine must not be loaded here."""
-    digest = hashlib.sha256(" ".join((compiler, *_FLAGS, platform.machine(), _processor())).encode())
+    digest = hashlib.sha256(" ".join((compiler, *_FLAGS, *_NATIVE, platform.machine(), _processor())).encode())
     for source in sorted([*_SOURCES.glob("*.h"), *_SOURCES.glob("*.cpp")]):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
