@@ -86,8 +86,9 @@ def test_what_is_copied_is_what_a_wheel_is_made_of() -> None:
 def test_it_runs_as_the_chart_runs_it() -> None:
     (user,) = FINAL.of("USER")
     assert user.rest == "10001:10001"  # a number: Kubernetes cannot tell whether a name is root
-    pod = (ROOT / "helm" / "gemmule" / "templates" / "_pod.tpl").read_text(encoding="utf-8")
-    assert "runAsUser: 10001" in pod
+    templates = (ROOT / "helm" / "gemmule" / "templates").glob("*.tpl")
+    users = {user for file in templates for user in re.findall(r"runAsUser: (\d+)", file.read_text(encoding="utf-8"))}
+    assert users == {"10001"}
     values = yaml.safe_load((ROOT / "helm" / "gemmule" / "values.yaml").read_text(encoding="utf-8"))
     server = values["config"]["server"]
     (ports,) = FINAL.of("EXPOSE")
