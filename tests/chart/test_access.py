@@ -155,8 +155,7 @@ def test_an_ingress_has_its_certificate_or_its_controllers() -> None:
 
 def test_vertex_routes_are_the_configurations() -> None:
     server: ServerConfig = from_tree({"server": {"predict_route": "/predict", "health_route": "/health"}}).server
-    (application,) = tools.serve_config(tools.ray_service("vertex"))["applications"]
-    told = application["args"]["config"]["server"]
+    told = tools.settings_tree(tools.ray_service("vertex"))["server"]
     assert (told["predict_route"], told["health_route"]) == (server.predict_route, server.health_route)
     over = tools.objects("8xh100", "vertex")  # as the set's comment says
     assert tools.of_kind(over, "RayService")

@@ -47,10 +47,7 @@ def mounted(*value_sets: str, **options: Any) -> Tree:
 
 def given(*value_sets: str, **options: Any) -> Tree:
     """The tree that the ingress is given."""
-    (application,) = tools.serve_config(tools.ray_service(*value_sets, **options))["applications"]
-    (front,) = (each for each in application["deployments"] if each["name"] == "ingress")
-    tree: Tree = front["user_config"]
-    return tree
+    return tools.settings_tree(tools.ray_service(*value_sets, **options))
 
 
 @each_set

@@ -23,8 +23,7 @@ RUNTIME = 1 * GB  # a CUDA context and what an allocator wastes; not measured he
 
 
 def cluster_of(name: str) -> ClusterConfig:
-    (application,) = tools.serve_config(tools.ray_service(name))["applications"]
-    return from_tree(application["args"]["config"]).cluster
+    return from_tree(tools.settings_tree(tools.ray_service(name))).cluster
 
 
 def need(size: Size, config: SizeConfig) -> int:

@@ -160,6 +160,14 @@ def serve_config(service: Tree) -> Tree:
     return parsed
 
 
+def settings_tree(service: Tree) -> Tree:
+    """gemmule's own settings, as the ingress is given them."""
+    (application,) = serve_config(service)["applications"]
+    (ingress,) = [each for each in application["deployments"] if each["name"] == "ingress"]
+    tree: Tree = ingress["user_config"]
+    return tree
+
+
 def refusal(*value_sets: str, **options: Any) -> str:
     """Helm's message for values that must be refused."""
     done = template(*value_sets, **options)
