@@ -17,8 +17,8 @@ from tests.e2e.conftest import Served, free_port
 pytestmark = pytest.mark.e2e
 WAIT_S = 60.0
 JOB = "models/gemmule"
-# What is only there when something is wrong, and Ray's own (tests/ray/test_ray_metrics.py).
-QUIET = {"Broken, by code", "Refused, by tier", "Late, by tier"}
+# What is only there when something is wrong or once a size was scaled, and Ray's own (tests/ray/test_ray_metrics.py).
+QUIET = {"Broken, by code", "Refused, by tier", "Late, by tier", "A size's last start"}
 
 
 @pytest.fixture(scope="module")
