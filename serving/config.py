@@ -94,21 +94,25 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
+def read_mapping(path: Path, holding: str) -> dict[str, Any]:
+    """A YAML file that is a mapping; raises `ConfigError`, which ends with `holding`: what should be in it."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold a mapping{holding}")
+    return tree
+
+
 def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Settings from a YAML file, the environment and flags; raises `ConfigError`.
 
     `flags` are dotted paths (`server.http_port`); None values are ignored. A flag wins over everything.
     """
-    tree: dict[str, Any] = {}
-    if path is not None:
-        try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not YAML: {error}") from error
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{path} must hold a mapping with `server:` and `cluster:`")
+    tree = {} if path is None else read_mapping(path, " with `server:` and `cluster:`")
     settings = _validated(tree)
     given = _of_vertex(os.environ) | {key: value for key, value in (flags or {}).items() if value is not None}
     if not given:

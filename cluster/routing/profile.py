@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from cluster.routing.counts import NAMES
 from cluster.routing.grams import BUCKETS
+from cluster.saving import replace_text
 from model.config import Size
 
 FORMAT: Final = "gemmule-routing-profile/1"
@@ -157,9 +158,7 @@ class Profile(_Part):
 
     def save(self, path: Path) -> None:
         """As JSON; a file that was there is replaced at once or not at all."""
-        made = path.with_name(path.name + ".new")
-        made.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        made.replace(path)
+        replace_text(path, self.model_dump_json(indent=2) + "\n")
 
 
 def read_profile(path: Path) -> Profile:

@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cluster.saving import replace_text
 from model.config import Dtype, Quantization, Size
 
 FORMAT: Final = "gemmule-speeds/1"
@@ -120,9 +121,7 @@ class Speeds(_Part):
 
     def save(self, path: Path) -> None:
         """As JSON; a file that was there is replaced at once or not at all."""
-        made = path.with_name(path.name + ".new")
-        made.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        made.replace(path)
+        replace_text(path, self.model_dump_json(indent=2) + "\n")
 
 
 def read_speeds(name: str = PUBLISHED) -> Speeds:

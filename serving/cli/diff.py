@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -15,8 +14,9 @@ from model.config import Size
 from serving.cli.apply import table
 from serving.cli.chart_diff import Chart, ChartError, chart_changes
 from serving.cli.remote import Remote
-from serving.config import ConfigError, from_tree
+from serving.config import ConfigError, from_tree, read_mapping
 
+_HOLDING: Final = ": settings, or values of the chart"
 _OVERLAPPING: Final = (Kind.RESHAPE, Kind.EVERYTHING)
 EXIT: Final = {
     Kind.LIVE: 0,
@@ -47,7 +47,7 @@ def diff(before: Path, after: Path, chart: Path, url: str | None, as_json: bool,
     """
     running, start_s = _measured(url) if url else ({}, {})
     try:
-        old, new = _read(before), _read(after)
+        old, new = (read_mapping(path, _HOLDING) for path in (before, after))
         if _is_values(old) != _is_values(new):
             raise ConfigError("one file holds chart values, the other settings; compare two of one kind")
         if _is_values(old):
@@ -82,18 +82,6 @@ def cost_of(
     beside = {each.size for each in changes if each.kind in _OVERLAPPING}
     extra = sum(new.sizes[step.size].devices for step in steps if step.size in beside or None in beside)
     return Cost(now, max(now, devices(new, running)) + extra, steps)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold a mapping: settings, or values of the chart")
-    return tree
 
 
 def _is_values(tree: Mapping[str, Any]) -> bool:
